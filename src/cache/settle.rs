@@ -1,0 +1,448 @@
+//! Where a body goes when its fate is known: confirmed by the store, thrown away, or found to be the bytes of a newer
+//! version as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use crate::disk;
+use crate::model::{Checksum, ContentVersion, Entry, ItemId};
+use crate::store::{Download, Reads};
+
+use super::body::{Body, BodyId};
+use super::error::{CacheError, Result};
+use super::fetch::within;
+use super::map::{BlockMap, create_map, digest, note_digests};
+use super::shared::{Cache, Key, Shared};
+use super::state::{Content, OpenFile, Phase};
+use super::stats::{count, lower};
+use super::verify::{digests, md5_hex};
+
+/// How long what was uploaded from here is kept even when it is not used.
+const KEPT_AFTER_UPLOAD: Duration = Duration::from_secs(24 * 3600);
+/// Up to this size a doubtful body is settled by reading it all again.
+const COMPARE_BYTES_MAX: u64 = 8 << 20;
+
+/// What became of a body whose upload was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It is the clean body of the new version.
+    Clean,
+    /// It was written to since the upload began: still dirty, now based on the new version.
+    Newer,
+    /// The store says that it has another size: it has changed the bytes. Still dirty; the store's own bytes are fetched as
+    /// the body of the new version.
+    Altered,
+}
+
+/// Whether a body is also that of a newer version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopted {
+    /// It is, and now belongs to it.
+    Same,
+    /// The bytes differ.
+    Different,
+    /// It cannot be told for less than fetching it again; or there is no body.
+    Unknown,
+}
+
+impl Cache {
+    /// Ends a dirty body whose bytes, as of `generation`, the store now has as `entry`: it becomes the clean body of that
+    /// version and is kept for 24 hours at least. Also for a body that turned out to be [`Body::same_as_base`].
+    pub async fn publish(&self, body: &Arc<Body>, entry: &Entry, generation: u64) -> Result<Published> {
+        if !body.is_complete() {
+            return Err(CacheError::Incomplete { waited: Duration::ZERO });
+        }
+        let digests = body.current_digests(generation).await?;
+        let (body, entry) = (body.clone(), entry.clone());
+        self.shared
+            .blocking(move || body.publish_now(&entry, generation, digests))
+            .await
+    }
+
+    /// Removes a dirty body's file for good. Who has it open still reads what is there.
+    pub async fn discard(&self, body: &Arc<Body>) -> Result<()> {
+        let body = body.clone();
+        self.shared.blocking(move || body.discard_now()).await
+    }
+
+    /// Removes a dirty body's file by its name, for one that nobody has opened.
+    pub async fn discard_staged(&self, id: BodyId) -> Result<()> {
+        let path = self.shared.staging_path(id);
+        self.shared
+            .blocking(move || Ok(disk::remove_if_there(&path).map(|_| ())?))
+            .await
+    }
+
+    /// The store moved the version of `entry` on from `old` though its size is the same, as it does for a change of
+    /// metadata: settles whether the bytes are the same, by what names them on the wire, by the checksum, or, when they
+    /// are few, by reading them. If so, the body of `old`, with all that is present of it, becomes that of `entry`.
+    pub async fn adopt(&self, old: &ContentVersion, entry: &Entry) -> Result<Adopted> {
+        let key = (entry.id.clone(), old.clone());
+        let body = match self.body_to_keep(&key, entry).await? {
+            Ok(body) => body,
+            Err(adopted) => return Ok(adopted),
+        };
+        let settled = body.compare_with(entry).await?;
+        match settled {
+            (Adopted::Same, validator) => {
+                let (body, entry) = (body.clone(), entry.clone());
+                self.shared
+                    .blocking(move || body.take_version(&key, &entry, validator))
+                    .await
+            }
+            (other, _) => Ok(other),
+        }
+    }
+
+    /// A change of our own moved an item's version (and, where ids are paths, its id), and surely not its bytes: the body
+    /// goes with it.
+    pub async fn rebind(&self, id: &ItemId, old: &ContentVersion, entry: &Entry) -> Result<Adopted> {
+        let key = (id.clone(), old.clone());
+        let body = match self.body_to_keep(&key, entry).await? {
+            Ok(body) => body,
+            Err(adopted) => return Ok(adopted),
+        };
+        let entry = entry.clone();
+        self.shared
+            .blocking(move || body.take_version(&key, &entry, None))
+            .await
+    }
+
+    /// The clean body of an older version that may also be that of `entry`.
+    async fn body_to_keep(&self, key: &Key, entry: &Entry) -> Result<std::result::Result<Arc<Body>, Adopted>> {
+        if !self.has_body(key).await? {
+            return Ok(Err(Adopted::Unknown));
+        }
+        let body = self.body(&Entry {
+            id: key.0.clone(),
+            version: key.1.clone(),
+            checksum: None,
+            ..entry.clone()
+        });
+        body.opened().await?;
+        let (size, clean) = (body.size(), body.state.lock().is_clean());
+        if !clean || size.is_none() {
+            return Ok(Err(Adopted::Unknown));
+        }
+        if size != entry.size {
+            return Ok(Err(Adopted::Different));
+        }
+        Ok(Ok(body))
+    }
+
+    async fn has_body(&self, key: &Key) -> Result<bool> {
+        if self.shared.is_in_use(key) {
+            return Ok(true);
+        }
+        let (shared, key) = (self.shared.clone(), key.clone());
+        self.shared
+            .blocking(move || Ok(shared.index.lock()?.find(&key.0, &key.1)?.is_some()))
+            .await
+    }
+}
+
+impl Body {
+    /// Whether a dirty body has the very bytes it was based on, as far as that can be told without fetching anything: by
+    /// the digests of the base's blocks, else by the store's checksum.
+    pub async fn same_as_base(self: &Arc<Self>) -> Result<bool> {
+        let (open, size, expected, checksum, generation) = {
+            let state = self.state.lock();
+            let Phase::Dirty(dirty) = &state.phase else {
+                return Ok(false);
+            };
+            let (Some(open), Some(entry), Some(map)) = (&state.file, &state.entry, state.map()) else {
+                return Ok(false);
+            };
+            // A base of unknown size that was overwritten was never looked at: its map is empty, it need not be.
+            let base_size = match entry.size {
+                Some(size) => size,
+                None if map.size() > 0 => map.size(),
+                None => return Ok(false),
+            };
+            if dirty.base.is_none() || !dirty.missing.is_empty() || state.size != base_size {
+                return Ok(false);
+            }
+            let expected = map
+                .known_digests()
+                .filter(|_| map.size() == base_size)
+                .map(<[u128]>::to_vec);
+            (
+                open.clone(),
+                state.size,
+                expected,
+                entry.checksum.clone(),
+                state.generation,
+            )
+        };
+        let body = self.clone();
+        let block_bytes = self.shared.config.block_bytes;
+        self.shared
+            .blocking(move || {
+                let same = match (&expected, &checksum) {
+                    (Some(expected), _) => digests(&open, size, block_bytes, Some(expected))?.is_some(),
+                    (None, Some(Checksum::Md5(md5))) => md5_hex(&open, size)?.eq_ignore_ascii_case(md5),
+                    (None, None) => false,
+                };
+                let mut state = body.state.lock();
+                if let (true, Some(expected)) = (same, expected) {
+                    state.hashed = Some((generation, expected));
+                }
+                Ok(same && state.generation == generation)
+            })
+            .await
+    }
+
+    /// The digests of all blocks as of `generation`; `None` when it was written to since.
+    async fn current_digests(self: &Arc<Self>, generation: u64) -> Result<Option<Vec<u128>>> {
+        let (open, size) = {
+            let state = self.state.lock();
+            match (&state.hashed, &state.file) {
+                _ if state.generation != generation => return Ok(None),
+                (Some((of, digests)), _) if *of == generation => return Ok(Some(digests.clone())),
+                (_, Some(open)) => (open.clone(), state.size),
+                (_, None) => return Ok(None),
+            }
+        };
+        let block_bytes = self.shared.config.block_bytes;
+        let body = self.clone();
+        self.shared
+            .blocking(move || {
+                let found = digests(&open, size, block_bytes, None)?;
+                Ok(found.filter(|_| body.state.lock().generation == generation))
+            })
+            .await
+    }
+
+    fn publish_now(self: &Arc<Self>, entry: &Entry, generation: u64, digests: Option<Vec<u128>>) -> Result<Published> {
+        let _io = self.io.lock();
+        let block_bytes = self.shared.config.block_bytes;
+        let (open, id, size, digests) = {
+            let mut state = self.state.lock();
+            let written_since = state.generation != generation;
+            match &mut state.phase {
+                Phase::Dirty(dirty) if written_since => {
+                    dirty.base = Some(entry.version.clone());
+                    let base_size = entry.size.unwrap_or(0);
+                    state.content = Content::Known(BlockMap::whole(base_size, block_bytes, None));
+                    state.entry = Some(Arc::new(entry.clone()));
+                    return Ok(Published::Newer);
+                }
+                Phase::Dirty(_) => {}
+                Phase::Filling | Phase::Verifying | Phase::Complete => return Ok(Published::Clean),
+                Phase::Discarded => return Err(CacheError::Discarded),
+            }
+            if entry.size.is_some_and(|size| size != state.size) {
+                return Ok(Published::Altered);
+            }
+            match (&state.file, state.id, digests) {
+                (Some(open), Some(id), Some(digests)) => (open.clone(), id, state.size, digests),
+                _ => return Err(CacheError::Discarded),
+            }
+        };
+        let entry = Entry {
+            size: Some(size),
+            ..entry.clone()
+        };
+        let moved = self.move_to_content(&open, id, &entry, &digests)?;
+        let key = (entry.id.clone(), entry.version.clone());
+        {
+            let mut state = self.state.lock();
+            state.phase = Phase::Complete;
+            state.content = Content::Known(BlockMap::whole(size, block_bytes, Some(digests)));
+            state.entry = Some(Arc::new(entry));
+            state.file = Some(moved);
+            state.map_file = None;
+            state.hashed = None;
+            state.validator = None;
+            state.key = Some(key.clone());
+        }
+        count(&self.shared.used_bytes, size);
+        self.shared.put_in(key, self);
+        self.shared.clone().evict_soon();
+        Ok(Published::Clean)
+    }
+
+    /// Moves a confirmed body's file to content/ and notes it there. Blocks; `io` is held.
+    fn move_to_content(&self, open: &OpenFile, id: BodyId, entry: &Entry, digests: &[u128]) -> Result<OpenFile> {
+        let shared = &self.shared;
+        let size = entry.size.unwrap_or(0);
+        // The data is synced first: a complete body is trusted after a crash.
+        disk::sync_data(&open.file, &open.path)?;
+        let now = shared.clock.now();
+        {
+            // The row comes first, marked as open, so that neither eviction nor tidying touches what follows.
+            let index = shared.index.lock()?;
+            if let Some(old) = index.find(&entry.id, &entry.version)? {
+                lower(&shared.used_bytes, old.bytes);
+            }
+            index.insert(id, entry, now)?;
+        }
+        let moved = self.move_with_map(open, id, size, digests);
+        let index = shared.index.lock()?;
+        match moved {
+            Ok(moved) => {
+                index.set_complete(id, size, size, true)?;
+                index.keep_until(id, now.plus(KEPT_AFTER_UPLOAD))?;
+                Ok(moved)
+            }
+            Err(error) => {
+                index.forget(id)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn move_with_map(&self, open: &OpenFile, id: BodyId, size: u64, digests: &[u128]) -> Result<OpenFile> {
+        let shared = &self.shared;
+        let map_path = shared.index.map_path(id);
+        let map = create_map(&map_path, size, shared.config.block_bytes)?;
+        note_digests(&map, &map_path, 0, digests)?;
+        let moved = self.move_file(open, shared.index.path(id))?;
+        // Its name must be gone from staging/ for good before the journal forgets it, or it looks like a lost file.
+        for folder in [&shared.config.content_dir, &shared.config.staging_dir] {
+            if let Err(error) = disk::sync_dir(folder) {
+                tracing::warn!(%error, "a confirmed body may be found in staging again after a power cut");
+            }
+        }
+        Ok(moved)
+    }
+
+    fn discard_now(&self) -> Result<()> {
+        let _io = self.io.lock();
+        let path = {
+            let mut state = self.state.lock();
+            match (&state.phase, &state.file) {
+                (Phase::Dirty(_), Some(open)) => {
+                    let path = open.path.clone();
+                    state.phase = Phase::Discarded;
+                    path
+                }
+                _ => return Ok(()),
+            }
+        };
+        self.changed.notify_waiters();
+        disk::remove_if_there(&path)?;
+        Ok(())
+    }
+
+    /// Compares with what the store has as `entry`; the second value is what names those bytes on the wire.
+    async fn compare_with(self: &Arc<Self>, entry: &Entry) -> Result<(Adopted, Option<String>)> {
+        let (known, open, map, complete) = {
+            let state = self.state.lock();
+            let (Some(open), Some(map)) = (state.file.clone(), state.map().cloned()) else {
+                return Ok((Adopted::Unknown, None));
+            };
+            (
+                state.validator.clone(),
+                open,
+                map,
+                matches!(state.phase, Phase::Complete),
+            )
+        };
+        if let (true, Some(Checksum::Md5(md5))) = (complete, &entry.checksum) {
+            let (md5, size) = (md5.clone(), map.size());
+            let same = self
+                .shared
+                .blocking(move || Ok(md5_hex(&open, size)?.eq_ignore_ascii_case(&md5)))
+                .await?;
+            return Ok((if same { Adopted::Same } else { Adopted::Different }, None));
+        }
+        let small = map.size() <= COMPARE_BYTES_MAX;
+        let ranged = match self.shared.store.capabilities().reads {
+            Reads::Ranged => true,
+            Reads::Whole => false,
+            Reads::Bundle => return Ok((Adopted::Unknown, None)),
+        };
+        if !small && (!ranged || known.is_none()) {
+            return Ok((Adopted::Unknown, None));
+        }
+        let end = if small {
+            map.size()
+        } else {
+            self.shared.config.block_bytes.min(map.size())
+        };
+        count(&self.shared.counters.fetches, 1);
+        let mut download = within(&self.shared, &entry.id, self.shared.store.read(entry, 0..end)).await??;
+        if download.total.is_some_and(|total| total != map.size()) {
+            return Ok((Adopted::Different, None));
+        }
+        let validator = download.validator.clone();
+        if known.is_some() && known == validator {
+            return Ok((Adopted::Same, validator));
+        }
+        if !small {
+            return Ok((Adopted::Unknown, None));
+        }
+        let same = self.same_bytes(&map, &mut download, entry).await?;
+        Ok((if same { Adopted::Same } else { Adopted::Different }, validator))
+    }
+
+    /// Whether every block that is here is the same in `download`, which brings all of a small file.
+    async fn same_bytes(&self, map: &BlockMap, download: &mut Download, entry: &Entry) -> Result<bool> {
+        let mut whole = Vec::with_capacity(map.size() as usize);
+        while let Some(data) = within(&self.shared, &entry.id, download.stream.next()).await? {
+            whole.extend_from_slice(&data?);
+            if whole.len() as u64 > map.size() {
+                return Ok(false);
+            }
+        }
+        if whole.len() as u64 != map.size() {
+            return Err(CacheError::Short { item: entry.id.clone() });
+        }
+        let same = |block: usize| {
+            let range = map.range(block);
+            map.is_absent(block) || digest(&whole[range.start as usize..range.end as usize]) == map.digest(block)
+        };
+        Ok((0..map.blocks()).all(same))
+    }
+
+    /// Becomes the body of `entry`'s version. Blocks.
+    fn take_version(self: &Arc<Self>, old: &Key, entry: &Entry, validator: Option<String>) -> Result<Adopted> {
+        let _io = self.io.lock();
+        let key = (entry.id.clone(), entry.version.clone());
+        let id = {
+            let state = self.state.lock();
+            match state.id {
+                Some(id) if state.is_clean() => id,
+                _ => return Ok(Adopted::Unknown),
+            }
+        };
+        if self.shared.is_in_use(&key) || !self.shared.index.lock()?.set_version(id, &entry.id, &entry.version)? {
+            return Ok(Adopted::Unknown);
+        }
+        if let Some(validator) = &validator {
+            self.shared.index.lock()?.set_validator(id, validator)?;
+        }
+        {
+            let mut state = self.state.lock();
+            state.key = Some(key.clone());
+            state.entry = Some(Arc::new(entry.clone()));
+            if validator.is_some() {
+                state.validator = validator;
+            }
+        }
+        self.shared.take_out(old, self);
+        self.shared.put_in(key, self);
+        Ok(Adopted::Same)
+    }
+}
+
+impl Shared {
+    /// Takes `body` out of the registry.
+    pub(super) fn take_out(&self, key: &Key, body: &Arc<Body>) {
+        let mut registry = self.registry.lock();
+        if registry
+            .get(key)
+            .is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(body)))
+        {
+            registry.remove(key);
+        }
+    }
+
+    /// Makes `body` the one of `key`.
+    fn put_in(&self, key: Key, body: &Arc<Body>) {
+        self.registry.lock().insert(key, Arc::downgrade(body));
+    }
+}

@@ -1,0 +1,304 @@
+//! The cache as a whole: finding bodies, making new ones, its bounds.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::disk;
+use crate::model::{ContentVersion, Entry, ItemId, Ranges, SharedClock};
+use crate::store::SharedStore;
+
+use super::body::{Body, BodyId};
+use super::config::CacheConfig;
+use super::error::{CacheError, Result};
+use super::index::Index;
+use super::map::BlockMap;
+use super::pacing::Pacing;
+use super::state::{Content, Dirty, OpenFile, Phase, State};
+use super::stats::{Counters, Stats};
+
+/// Threads that the cache may block at a time.
+const BLOCKING_MAX: usize = 64;
+
+/// What names a clean body.
+pub(super) type Key = (ItemId, ContentVersion);
+
+/// All bodies of one store.
+#[derive(Clone)]
+pub struct Cache {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) config: CacheConfig,
+    pub(super) store: SharedStore,
+    pub(super) clock: SharedClock,
+    pub(super) index: Index,
+    /// Clean bodies in use. A value is never dropped while this is locked: its drop takes the lock.
+    pub(super) registry: Mutex<HashMap<Key, Weak<Body>>>,
+    /// One at a time of the downloads that bring all neighbours, by their folder.
+    pub(super) bundles: Mutex<HashMap<ItemId, Weak<tokio::sync::Mutex<()>>>>,
+    pub(super) blocking: Arc<Semaphore>,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) pacing: Pacing,
+    pub(super) counters: Counters,
+    /// Bytes of clean bodies on the disk.
+    pub(super) used_bytes: AtomicU64,
+    /// Most of them.
+    pub(super) limit_bytes: AtomicU64,
+    /// What they leave free.
+    pub(super) floor_bytes: u64,
+    /// Bytes asked for ahead of readers.
+    pub(super) in_flight_bytes: AtomicU64,
+    /// Bytes that may be written before the free space is looked at again.
+    pub(super) unchecked_bytes: AtomicU64,
+    /// Whether content/ and staging/ are on one file system.
+    pub(super) by_rename: bool,
+    pub(super) evicting: AtomicBool,
+}
+
+impl Cache {
+    /// Opens the folders and the index of `config`; makes them when they are not there. Only one process may have them.
+    pub async fn open(config: CacheConfig, store: SharedStore, clock: SharedClock) -> Result<Self> {
+        let opened = tokio::task::spawn_blocking(move || Shared::open(config, store, clock));
+        let shared = opened.await.map_err(|_| CacheError::Stopped)??;
+        let shared = Arc::new(shared);
+        let sweeping = shared.clone();
+        tokio::spawn(async move {
+            let shared = sweeping.clone();
+            if let Err(error) = sweeping.blocking(move || shared.sweep()).await {
+                tracing::warn!(%error, "the content folder could not be tidied");
+            }
+        });
+        Ok(Self { shared })
+    }
+
+    /// The clean body of this version of a file; the same one for all who ask while it is in use. Looks at nothing yet.
+    pub fn body(&self, entry: &Entry) -> Arc<Body> {
+        Shared::body(&self.shared, entry)
+    }
+
+    /// A new file: empty, dirty, complete.
+    pub async fn new_dirty(&self) -> Result<Arc<Body>> {
+        let shared = self.shared.clone();
+        self.shared
+            .blocking(move || {
+                let id = BodyId::random();
+                let path = shared.staging_path(id);
+                let file = Arc::new(disk::open_private(&path, true)?);
+                Ok(dirty(shared, id, OpenFile { file, path }, 0, None))
+            })
+            .await
+    }
+
+    /// A dirty body that an earlier run left in staging/, all of it there; `base` is the entry it was based on.
+    pub async fn reopen_dirty(&self, id: BodyId, base: Option<&Entry>) -> Result<Arc<Body>> {
+        let shared = self.shared.clone();
+        let base = base.cloned();
+        self.shared
+            .blocking(move || {
+                let path = shared.staging_path(id);
+                let file = Arc::new(disk::open_private(&path, false)?);
+                let size = file
+                    .metadata()
+                    .map_err(|e| disk::DiskError::new("look at", &path, e))?
+                    .len();
+                Ok(dirty(shared, id, OpenFile { file, path }, size, base))
+            })
+            .await
+    }
+
+    /// All bodies in staging/: what the journal does not know of them was left by a crash.
+    pub async fn staged(&self) -> Result<Vec<BodyId>> {
+        let folder = self.shared.config.staging_dir.clone();
+        self.shared
+            .blocking(move || {
+                let unreadable = |e| CacheError::from(disk::DiskError::new("list", &folder, e));
+                let mut ids = Vec::new();
+                for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+                    ids.extend(entry.map_err(unreadable)?.file_name().to_str().and_then(BodyId::parse));
+                }
+                Ok(ids)
+            })
+            .await
+    }
+
+    /// Where a dirty body of this name lies or would lie.
+    pub fn staging_path(&self, id: BodyId) -> PathBuf {
+        self.shared.staging_path(id)
+    }
+
+    /// Whether bodies keep their open file when they are promoted or published. Where not (cache and state on two file
+    /// systems), a backing file handed to the kernel becomes stale at promotion.
+    pub fn moves_by_rename(&self) -> bool {
+        self.shared.by_rename
+    }
+
+    /// Keeps this version of a file for good. Its bytes come with [`Body::complete`].
+    pub async fn pin(&self, entry: &Entry) -> Result<Arc<Body>> {
+        let body = self.body(entry);
+        body.opened().await?;
+        self.set_pinned(entry.id.clone(), Some(entry.version.clone()), true)
+            .await?;
+        Ok(body)
+    }
+
+    /// No longer keeps any version of `item`.
+    pub async fn unpin(&self, item: &ItemId) -> Result<()> {
+        self.set_pinned(item.clone(), None, false).await
+    }
+
+    async fn set_pinned(&self, item: ItemId, version: Option<ContentVersion>, pinned: bool) -> Result<()> {
+        let shared = self.shared.clone();
+        self.shared
+            .blocking(move || {
+                shared
+                    .index
+                    .lock()?
+                    .set_pinned(&item, version.as_ref(), pinned)
+                    .map(|_| ())
+            })
+            .await
+    }
+
+    /// Bytes of clean bodies on the disk.
+    pub fn usage(&self) -> u64 {
+        self.shared.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What it has done and uses.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            used_bytes: read(&shared.used_bytes),
+            limit_bytes: read(&shared.limit_bytes),
+            fetches: read(&shared.counters.fetches),
+            fetched_bytes: read(&shared.counters.fetched_bytes),
+            retries: read(&shared.counters.retries),
+            hits: read(&shared.counters.hits),
+            misses: read(&shared.counters.misses),
+            evictions: read(&shared.counters.evictions),
+            healed: read(&shared.counters.healed),
+            in_flight_bytes: read(&shared.in_flight_bytes),
+            streams: shared.pacing.streams() as u64,
+        }
+    }
+
+    /// Writes down what closed bodies left behind; call it before the program ends. Without it, the next start finds out.
+    pub async fn close(&self) -> Result<()> {
+        let shared = self.shared.clone();
+        self.shared.blocking(move || shared.index.lock().map(drop)).await
+    }
+}
+
+fn dirty(shared: Arc<Shared>, id: BodyId, file: OpenFile, size: u64, base: Option<Entry>) -> Arc<Body> {
+    let phase = Phase::Dirty(Dirty {
+        base: base.as_ref().map(|entry| entry.version.clone()),
+        missing: Ranges::new(),
+        name_synced: false,
+    });
+    let base_size = base.as_ref().and_then(|entry| entry.size).unwrap_or(0);
+    let state = State {
+        id: Some(id),
+        file: Some(file),
+        size,
+        content: Content::Known(BlockMap::whole(base_size, shared.config.block_bytes, None)),
+        entry: base.map(Arc::new),
+        ..State::empty(phase)
+    };
+    Body::with_state(shared, state)
+}
+
+impl Shared {
+    fn open(config: CacheConfig, store: SharedStore, clock: SharedClock) -> Result<Self> {
+        disk::create_private_dir(&config.content_dir)?;
+        disk::create_private_dir(&config.staging_dir)?;
+        let index = Index::open(&config.content_dir)?;
+        let used_bytes = index.lock()?.sum_bytes()?;
+        let free_bytes = disk::free_space(&config.content_dir)?.free_bytes;
+        let device = |folder: &PathBuf| {
+            std::fs::metadata(folder)
+                .map(|meta| std::os::unix::fs::MetadataExt::dev(&meta))
+                .map_err(|e| disk::DiskError::new("look at", folder, e))
+        };
+        Ok(Self {
+            by_rename: device(&config.content_dir)? == device(&config.staging_dir)?,
+            blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
+            streams: Arc::new(Semaphore::new(config.streams_max.max(1))),
+            pacing: Pacing::new(config.streams_per_file_max),
+            limit_bytes: AtomicU64::new(config.limit_on(free_bytes, used_bytes)),
+            floor_bytes: config.floor_on(free_bytes),
+            used_bytes: AtomicU64::new(used_bytes),
+            registry: Mutex::default(),
+            bundles: Mutex::default(),
+            counters: Counters::default(),
+            in_flight_bytes: AtomicU64::new(0),
+            unchecked_bytes: AtomicU64::new(0),
+            evicting: AtomicBool::new(false),
+            index,
+            config,
+            store,
+            clock,
+        })
+    }
+
+    pub(super) fn body(self: &Arc<Self>, entry: &Entry) -> Arc<Body> {
+        let key = (entry.id.clone(), entry.version.clone());
+        let known = {
+            let mut registry = self.registry.lock();
+            match registry.get(&key).and_then(Weak::upgrade) {
+                Some(body) => body,
+                None => {
+                    let body = Body::clean(self.clone(), entry);
+                    registry.insert(key, Arc::downgrade(&body));
+                    return body;
+                }
+            }
+        };
+        known.learn(entry);
+        known
+    }
+
+    /// Forgets a body that is gone; a younger one of the same key stays.
+    pub(super) fn unregister(&self, key: &Key) {
+        let mut registry = self.registry.lock();
+        if registry.get(key).is_some_and(|body| body.strong_count() == 0) {
+            registry.remove(key);
+        }
+    }
+
+    /// Whether somebody uses the clean body of `key`.
+    pub(super) fn is_in_use(&self, key: &Key) -> bool {
+        self.registry
+            .lock()
+            .get(key)
+            .is_some_and(|body| body.strong_count() > 0)
+    }
+
+    pub(super) fn staging_path(&self, id: BodyId) -> PathBuf {
+        self.config.staging_dir.join(id.to_string())
+    }
+
+    /// Runs `work` on a thread that may block. It runs to its end even when nobody waits for it any more.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let permit = self
+            .blocking
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| CacheError::Stopped)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|_| CacheError::Stopped)?
+    }
+}

@@ -1,0 +1,195 @@
+//! Confirmed uploads, saves without a change, and versions that turn out to be the same bytes.
+
+use super::*;
+use crate::cache::{Adopted, BodyState, Keep, Published};
+use crate::model::ContentVersion;
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_body_is_the_clean_one_of_its_version_and_survives() {
+    let mut rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(1, 3 * MIB);
+    let body = rig.cache.new_dirty().await.unwrap();
+    body.write(0, bytes.clone()).await.unwrap();
+    let entry = rig.store.put("1", &bytes);
+    let published = rig.cache.publish(&body, &entry, body.generation()).await.unwrap();
+    assert_eq!((published, body.state()), (Published::Clean, BodyState::Complete));
+    assert!(Arc::ptr_eq(&body, &rig.cache.body(&entry)));
+    assert!(rig.names("staging").is_empty());
+    assert_eq!(rig.cache.usage(), 3 * MIB);
+    drop(body);
+    rig.restart().await;
+    let body = rig.cache.body(&entry);
+    assert!(read_all(&body, MIB).await.unwrap() == bytes);
+    assert!(rig.store.take_requests().is_empty());
+    // And it can be written again.
+    body.write(0, Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(rig.cache.usage(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_came_after_the_upload_began_stay_dirty_on_the_new_base() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let body = rig.cache.new_dirty().await.unwrap();
+    body.write(0, Bytes::from_static(b"first")).await.unwrap();
+    let generation = body.generation();
+    body.write(0, Bytes::from_static(b"FIRST")).await.unwrap();
+    let entry = rig.store.put("1", &Bytes::from_static(b"first"));
+    assert_eq!(
+        rig.cache.publish(&body, &entry, generation).await.unwrap(),
+        Published::Newer
+    );
+    assert_eq!(
+        body.state(),
+        BodyState::Dirty {
+            base: Some(entry.version),
+            missing_bytes: 0
+        }
+    );
+    assert_eq!(read(&body, 0, 10).await.unwrap(), "FIRST");
+    assert!(!body.same_as_base().await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_the_store_altered_is_not_taken_for_the_stores() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let body = rig.cache.new_dirty().await.unwrap();
+    body.write(0, Bytes::from_static(b"as sent")).await.unwrap();
+    let entry = rig.store.put("1", &Bytes::from_static(b"re-encoded"));
+    assert_eq!(
+        rig.cache.publish(&body, &entry, body.generation()).await.unwrap(),
+        Published::Altered
+    );
+    assert_eq!(read(&rig.cache.body(&entry), 0, 100).await.unwrap(), "re-encoded");
+    assert_eq!(read(&body, 0, 100).await.unwrap(), "as sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_of_the_same_bytes_is_recognised() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(2, MIB + 5);
+    let entry = rig.store.put("1", &bytes);
+    let body = rig.cache.body(&entry);
+    body.complete(LONG).await.unwrap();
+    body.make_dirty(Keep::Nothing).await.unwrap();
+    assert!(!body.same_as_base().await.unwrap());
+    body.write(0, bytes.slice(..1000)).await.unwrap();
+    body.write(1000, bytes.slice(1000..)).await.unwrap();
+    assert!(body.same_as_base().await.unwrap());
+    body.write(MIB, Bytes::from_static(b"other")).await.unwrap();
+    assert!(!body.same_as_base().await.unwrap());
+    body.write(MIB, bytes.slice(1 << 20..)).await.unwrap();
+    assert!(body.same_as_base().await.unwrap());
+    let back = rig.cache.publish(&body, &entry, body.generation()).await.unwrap();
+    assert_eq!((back, body.state()), (Published::Clean, BodyState::Complete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stores_checksum_tells_as_well_when_the_base_was_never_here() {
+    let mut rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(3, MIB);
+    rig.store.put("1", &bytes);
+    let entry = rig.store.with_md5(&rig.store.put("1", &bytes));
+    let body = rig.cache.body(&entry);
+    let id = body.make_dirty(Keep::Nothing).await.unwrap();
+    body.write(0, bytes.clone()).await.unwrap();
+    assert!(body.same_as_base().await.unwrap());
+    drop(body);
+    rig.restart().await;
+    let body = rig.cache.reopen_dirty(id, Some(&entry)).await.unwrap();
+    assert!(body.same_as_base().await.unwrap());
+    body.write(7, Bytes::from_static(b"other")).await.unwrap();
+    assert!(!body.same_as_base().await.unwrap());
+    assert!(rig.store.take_requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_moved_with_the_metadata_keeps_its_bytes() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(4, 12 * MIB);
+    let entry = rig.store.put("1", &bytes);
+    rig.store.set_validator(&entry, "etag");
+    let body = rig.cache.body(&entry);
+    read(&body, 0, 256 * KIB).await.unwrap();
+    rig.store.take_requests();
+    let newer = version(&entry, "2");
+    assert_eq!(rig.cache.adopt(&entry.version, &newer).await.unwrap(), Adopted::Same);
+    assert!(Arc::ptr_eq(&body, &rig.cache.body(&newer)), "handles stay on one body");
+    assert_eq!(rig.store.take_requests(), vec![0..128 * KIB], "one small look");
+    read(&body, 0, 256 * KIB).await.unwrap();
+    assert!(rig.store.take_requests().is_empty());
+    assert!(!Arc::ptr_eq(&body, &rig.cache.body(&entry)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_validator_small_bodies_are_compared_and_large_ones_not() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(5, 2 * MIB);
+    let entry = rig.store.put("1", &bytes);
+    let body = rig.cache.body(&entry);
+    read(&body, MIB, 4096).await.unwrap();
+    let second = version(&entry, "2");
+    assert_eq!(rig.cache.adopt(&entry.version, &second).await.unwrap(), Adopted::Same);
+    let mut other = bytes.to_vec();
+    other[(1 << 20) + 70] ^= 1;
+    rig.store.replace_bytes(&entry, &other.into());
+    let third = version(&entry, "3");
+    assert_eq!(
+        rig.cache.adopt(&second.version, &third).await.unwrap(),
+        Adopted::Different
+    );
+    assert!(Arc::ptr_eq(&body, &rig.cache.body(&second)));
+
+    let large = rig.store.put("large", &pattern(6, 9 * MIB));
+    read(&rig.cache.body(&large), 0, 10).await.unwrap();
+    let newer = version(&large, "2");
+    assert_eq!(rig.cache.adopt(&large.version, &newer).await.unwrap(), Adopted::Unknown);
+    let unknown = ContentVersion::new("never seen");
+    assert_eq!(rig.cache.adopt(&unknown, &newer).await.unwrap(), Adopted::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checksum_settles_a_complete_body_without_a_request() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(7, 9 * MIB);
+    let plain = rig.store.put("1", &bytes);
+    rig.cache.body(&plain).complete(LONG).await.unwrap();
+    let newer = version(&rig.store.with_md5(&plain), "2");
+    rig.store.take_requests();
+    assert_eq!(rig.cache.adopt(&plain.version, &newer).await.unwrap(), Adopted::Same);
+    assert!(read_all(&rig.cache.body(&newer), MIB).await.unwrap() == bytes);
+    assert!(rig.store.take_requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_two_file_systems_bodies_move_by_copy() {
+    let memory = std::path::Path::new("/dev/shm");
+    let rig = Rig::with(Reads::Ranged, |_| {}).await;
+    let device = |path: &std::path::Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap());
+    if !memory.is_dir() || device(memory) == device(rig.dir.path()) {
+        return; // This machine has only one.
+    }
+    let staging = tempfile::tempdir_in(memory).unwrap();
+    let rig = Rig::with(Reads::Ranged, |config| {
+        config.staging_dir = staging.path().join("staging")
+    })
+    .await;
+    assert!(!rig.cache.moves_by_rename());
+    rig.store.set_speed(Duration::from_millis(50), Duration::ZERO);
+    let bytes = pattern(8, 3 * MIB);
+    let body = rig.cache.body(&rig.store.put("1", &bytes));
+    read(&body, MIB, 10).await.unwrap();
+    body.write(2 * MIB, Bytes::from_static(b"new")).await.unwrap();
+    assert!(body.path().await.unwrap().starts_with(staging.path()));
+    assert!(rig.names("content").is_empty());
+    body.complete(LONG).await.unwrap();
+    let mut expected = bytes.to_vec();
+    expected[2 << 20..(2 << 20) + 3].copy_from_slice(b"new");
+    assert!(read_all(&body, MIB).await.unwrap() == expected);
+    let entry = version(&rig.store.put("1", &expected.clone().into()), "2");
+    assert_eq!(
+        rig.cache.publish(&body, &entry, body.generation()).await.unwrap(),
+        Published::Clean
+    );
+    assert_eq!(rig.cache.staged().await.unwrap(), vec![]);
+    assert!(read_all(&body, MIB).await.unwrap() == expected);
+}

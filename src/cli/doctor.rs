@@ -1,0 +1,345 @@
+//! `assetfs doctor`
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::output;
+use crate::daemon::config::Config;
+use crate::daemon::places::{Places, is_root};
+use crate::daemon::source::Source;
+use crate::daemon::{Failure, Status, credentials, mountpoint};
+use crate::disk::free_space;
+use crate::fuse::mounts::{self, Mounted};
+
+/// Less free space than this, in bytes, and writing will soon fail.
+const FREE_BYTES_MIN: u64 = 512 << 20;
+
+/// How long a mount may take to answer a look at its root, which never asks the network.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The first kernel that reads files past the daemon.
+const PASSTHROUGH_SINCE: (u32, u32) = (6, 9);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// How serious a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Everything works, though something could be better.
+    Note,
+    /// Something does not work.
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    about: String,
+    verdict: Verdict,
+    found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl Check {
+    fn ok(about: impl Into<String>, found: impl Into<String>) -> Self {
+        Self {
+            about: about.into(),
+            verdict: Verdict::Ok,
+            found: found.into(),
+            fix: None,
+        }
+    }
+
+    fn note(about: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Note,
+            fix: Some(fix.into()),
+            ..Self::ok(about, found)
+        }
+    }
+
+    fn wrong(about: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Wrong,
+            ..Self::note(about, found, fix)
+        }
+    }
+}
+
+pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
+    let mut checks = vec![device(), unmounter(), others()];
+    checks.extend(kernel());
+    checks.extend(stores(places));
+    checks.extend(
+        [&places.cache, &places.state]
+            .into_iter()
+            .flat_map(|folder| disk(folder)),
+    );
+    checks.extend(standing_mounts());
+    let wrong = checks.iter().filter(|check| check.verdict == Verdict::Wrong).count();
+    if args.json {
+        output::object(json!({ "ok": wrong == 0, "checks": checks }))?;
+    } else {
+        for check in &checks {
+            output::line(row(check))?;
+        }
+    }
+    Ok(match wrong {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(Status::Failed.code()),
+    })
+}
+
+fn row(check: &Check) -> String {
+    let verdict = match check.verdict {
+        Verdict::Ok => "ok",
+        Verdict::Note => "note",
+        Verdict::Wrong => "WRONG",
+    };
+    let fix = check.fix.as_ref().map(|fix| format!("; {fix}")).unwrap_or_default();
+    format!("{verdict:<6} {}: {}{fix}", check.about, check.found)
+}
+
+fn device() -> Check {
+    const DEVICE: &str = "/dev/fuse";
+    match std::fs::File::options().read(true).write(true).open(DEVICE) {
+        Ok(_) => Check::ok(DEVICE, "can be opened"),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Check::wrong(
+            DEVICE,
+            "is missing",
+            "`modprobe fuse`, or start the container with `--device /dev/fuse --cap-add SYS_ADMIN`",
+        ),
+        Err(e) => Check::wrong(
+            DEVICE,
+            e.to_string(),
+            "`chmod 666 /dev/fuse` as root, or start the container with `--device /dev/fuse`",
+        ),
+    }
+}
+
+fn unmounter() -> Check {
+    const PROGRAM: &str = "fusermount3";
+    match (mountpoint::has_unmounter(), is_root()) {
+        (true, _) => Check::ok(PROGRAM, "is installed"),
+        (false, true) => Check::note(PROGRAM, "is missing; root mounts without it", "`apt install fuse3`"),
+        (false, false) => Check::wrong(PROGRAM, "is missing", "`apt install fuse3`"),
+    }
+}
+
+fn others() -> Check {
+    const LINE: &str = "user_allow_other";
+    if is_root() || mountpoint::users_may_allow_others() {
+        Check::ok(LINE, "mounts may be opened to other users")
+    } else {
+        Check::note(
+            LINE,
+            "other users cannot be let in (`--allow-other`)",
+            format!("if they must, an administrator puts the line `{LINE}` into /etc/fuse.conf"),
+        )
+    }
+}
+
+/// The kernel's age, and what follows from it.
+fn kernel() -> Vec<Check> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let about = format!("Linux {release}");
+    vec![match version(release) {
+        None => Check::note(about, "its version cannot be read", "nothing needs to be done"),
+        Some(known) if known < PASSTHROUGH_SINCE => Check::note(
+            about,
+            "local copies are read through the page cache",
+            "6.9 or later reads them at the disk's own speed (passthrough)",
+        ),
+        Some(_) if !is_root() => Check::note(
+            about,
+            "local copies are read through the page cache",
+            "a mount by root reads them at the disk's own speed (passthrough)",
+        ),
+        Some(_) => Check::ok(about, "local copies are read at the disk's own speed (passthrough)"),
+    }]
+}
+
+/// `6.9.3-generic` as numbers.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The configuration, and whether each store of it has what it needs.
+fn stores(places: &Places) -> Vec<Check> {
+    let about = places.config.display().to_string();
+    let config = match Config::load(&places.config) {
+        Ok(config) => config,
+        Err(failure) => return vec![Check::wrong(about, failure.message, "correct that line")],
+    };
+    if config.names().next().is_none() {
+        return vec![Check::note(
+            about,
+            "no store is configured",
+            "`assetfs login NAME` adds one; mounts by address work without",
+        )];
+    }
+    let mut checks = vec![Check::ok(about, "can be read")];
+    for name in config.names() {
+        checks.push(store(name, &config));
+    }
+    checks
+}
+
+fn store(name: &str, config: &Config) -> Check {
+    let about = format!("store {name}");
+    let source = match Source::parse(name, config) {
+        Ok(source) => source,
+        Err(failure) => return Check::wrong(about, failure.message, "correct its section"),
+    };
+    let env = |variable: &str| std::env::var(variable).ok();
+    match credentials::collect(source.kind, name, &source.section, env) {
+        Err(failure) => Check::wrong(about, failure.message, format!("or `assetfs login {name}`")),
+        Ok(found)
+            if credentials::secrets_of(source.kind)
+                .iter()
+                .all(|s| found.get(s.key).is_some()) =>
+        {
+            Check::ok(about, "has its credentials")
+        }
+        Ok(_) => Check::note(
+            about,
+            "can be read; changing it takes one more key",
+            format!("`assetfs login {name}` adds it"),
+        ),
+    }
+}
+
+/// Whether one of our folders is private and has room.
+fn disk(folder: &Path) -> Vec<Check> {
+    let about = folder.display().to_string();
+    let mut checks = Vec::new();
+    if let Ok(metadata) = std::fs::metadata(folder)
+        && metadata.permissions().mode() & 0o077 != 0
+    {
+        checks.push(Check::wrong(
+            &about,
+            "other users can look into it",
+            format!("chmod 700 {about}"),
+        ));
+    }
+    let Some(there) = folder.ancestors().find(|path| path.is_dir()) else {
+        return checks;
+    };
+    checks.push(match free_space(there) {
+        Err(error) => Check::wrong(about, error.to_string(), "check the disk"),
+        Ok(space) if space.free_bytes < FREE_BYTES_MIN => Check::wrong(
+            about,
+            format!("only {} are free", output::size(space.free_bytes)),
+            "make room, or choose another disk with --cache-dir and --state-dir",
+        ),
+        Ok(space) => Check::ok(about, format!("{} are free", output::size(space.free_bytes))),
+    });
+    checks
+}
+
+/// Mounts of ours, and whether they answer.
+fn standing_mounts() -> Vec<Check> {
+    let mounted = match mounts::all() {
+        Ok(mounted) => mounted,
+        Err(e) => return vec![Check::wrong("mounts", e.to_string(), "is /proc mounted?")],
+    };
+    mounted.iter().filter(|m| m.is_ours()).map(standing).collect()
+}
+
+fn standing(mounted: &Mounted) -> Check {
+    let place = mounted.mountpoint.display();
+    let about = format!("mount {place}");
+    match look(&mounted.mountpoint) {
+        Some(Ok(())) => Check::ok(about, "answers"),
+        Some(Err(e)) if e.raw_os_error() == Some(libc::ENOTCONN) => Check::wrong(
+            about,
+            "its daemon has died; what was not uploaded is kept",
+            format!("mount it again, or `fusermount3 -u {place}`"),
+        ),
+        // Somebody else's mount, which is not for us to judge.
+        Some(Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => Check::ok(about, "belongs to another user"),
+        Some(Err(e)) => Check::wrong(about, e.to_string(), "`assetfs logs` may tell why"),
+        None => Check::wrong(
+            about,
+            "does not answer",
+            format!("`assetfs logs` may tell why; `assetfs unmount --lazy {place}` takes it away"),
+        ),
+    }
+}
+
+/// Asks a mount for its figures, which unlike attributes are never answered from memory; `None` when that takes too
+/// long. A thread that hangs in the kernel ends with this process.
+fn look(mountpoint: &Path) -> Option<io::Result<()>> {
+    let (answer, answered) = mpsc::channel();
+    let place: PathBuf = mountpoint.to_owned();
+    std::thread::spawn(move || {
+        // Nobody listens any more when it took too long.
+        drop(answer.send(free_space(&place).map(drop).map_err(|error| error.source)));
+    });
+    answered.recv_timeout(LOOK_DEADLINE).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_told_apart_by_number() {
+        assert_eq!(version("6.9.3-generic"), Some((6, 9)));
+        assert_eq!(version("6.10-rc1"), Some((6, 10)));
+        assert!(version("6.10.0").unwrap() > PASSTHROUGH_SINCE);
+        assert_eq!(version("unheard of"), None);
+    }
+
+    #[test]
+    fn a_finding_is_one_line_with_its_fix() {
+        let check = Check::wrong("fusermount3", "is missing", "`apt install fuse3`");
+        assert_eq!(row(&check), "WRONG  fusermount3: is missing; `apt install fuse3`");
+        assert_eq!(
+            row(&Check::ok("/dev/fuse", "can be opened")),
+            "ok     /dev/fuse: can be opened"
+        );
+    }
+
+    #[test]
+    fn a_store_without_its_key_is_wrong_and_the_fix_names_login() {
+        let text = "[archive]\nkind = \"omeka\"\n[flat]\nkind = \"flextype\"\nurl = \"https://a.example\"\n";
+        let config = Config::parse("/c.toml".into(), text).unwrap();
+        let without_url = store("archive", &config);
+        assert_eq!(without_url.verdict, Verdict::Wrong);
+        assert!(without_url.found.contains("`url` is missing"), "{without_url:?}");
+        let without_key = store("flat", &config);
+        assert_eq!(without_key.verdict, Verdict::Wrong);
+        assert!(without_key.fix.unwrap().contains("assetfs login flat"));
+    }
+
+    #[test]
+    fn a_folder_that_others_can_read_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |mode| std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let told = |checks: Vec<Check>| checks.iter().any(|check| check.found.contains("other users"));
+        mode(0o755);
+        assert!(told(disk(dir.path())));
+        mode(0o700);
+        assert!(!told(disk(dir.path())));
+    }
+}

@@ -1,0 +1,298 @@
+//! `assetfs login`
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::output;
+use crate::daemon::config::{Config, check_name};
+use crate::daemon::credentials::{Credentials, SecretName, secrets_of};
+use crate::daemon::options::MountOptions;
+use crate::daemon::places::{Places, expand_home};
+use crate::daemon::run::Plan;
+use crate::daemon::source::{Source, StoreKind};
+use crate::daemon::{Failure, assemble};
+use crate::disk::{create_private_dir, write_atomic};
+use crate::http::Secret;
+
+/// The longest line that is read as an answer, in bytes.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to call the store on this machine
+    name: String,
+    /// What it is; asked for when it is not said
+    #[arg(long, value_name = "KIND")]
+    kind: Option<StoreKind>,
+    /// Its address; asked for when it is not said
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Read the secrets from standard input, one a line
+    #[arg(long)]
+    stdin: bool,
+    /// Also over plain http to another machine
+    #[arg(long)]
+    allow_http: bool,
+}
+
+pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
+    check_name(&args.name).map_err(Failure::usage)?;
+    let config = Config::load(&places.config)?;
+    let text = read_config(&places.config)?;
+    let known = config.section(&args.name).is_some();
+    if known && (args.kind.is_some() || args.url.is_some()) {
+        return Err(Failure::usage(format!(
+            "[{}] in {} says already what and where it is: leave --kind and --url out, or choose another name",
+            args.name,
+            places.config.display()
+        )));
+    }
+    let lines = if known { Vec::new() } else { description(args)? };
+    // What is to be known of the store, without its secrets yet: they are asked for once the rest makes sense.
+    let described = with_lines(&text, &args.name, &lines);
+    let config = Config::parse(places.config.clone(), &described)?;
+    let source = Source::parse(&args.name, &config)?;
+    let mut files = Vec::new();
+    for secret in secrets_of(source.kind) {
+        files.push((secret, secret_file(secret, &source, places)?));
+    }
+    let given = ask_secrets(args, source.kind)?;
+    prove(&source, &given, places)?;
+
+    keep(&files, &given, &described, &source, places)?;
+    output::line(format_args!("assetfs mount --read-only {}", args.name))?;
+    output::line(format_args!("assetfs mount {}", args.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_config(path: &Path) -> Result<String, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(Failure::new(format!("cannot read {}: {e}", path.display()))),
+    }
+}
+
+/// The lines of a new section.
+fn description(args: &Args) -> Result<Vec<String>, Failure> {
+    let kind = match args.kind {
+        Some(kind) => kind,
+        None => {
+            let known = StoreKind::ALL.map(StoreKind::word).join(", ");
+            let answer = ask(args, "--kind", &format!("Kind of store ({known}): "))?;
+            StoreKind::parse(&answer)?
+        }
+    };
+    let mut lines = vec![format!("kind = {}", quoted(kind.word()))];
+    let url = match (&args.url, kind) {
+        (Some(url), _) => Some(url.clone()),
+        // There is one service, whose address is known.
+        (None, StoreKind::ImageRelay) => None,
+        (None, StoreKind::Omeka | StoreKind::Flextype | StoreKind::Im4) => Some(ask(args, "--url", "Address: ")?),
+    };
+    lines.extend(url.map(|url| format!("url = {}", quoted(&url))));
+    if args.allow_http {
+        lines.push("allow_http = true".into());
+    }
+    Ok(lines)
+}
+
+/// Asks a person for something that is no secret.
+fn ask(args: &Args, option: &str, question: &str) -> Result<String, Failure> {
+    let input = std::io::stdin();
+    if args.stdin || !input.is_terminal() {
+        return Err(Failure::usage(format!("say {option}: nobody can be asked")));
+    }
+    let mut prompt = std::io::stderr();
+    prompt
+        .write_all(question.as_bytes())
+        .and_then(|()| prompt.flush())
+        .map_err(Failure::new)?;
+    let mut answer = String::new();
+    std::io::Read::take(input.lock(), ANSWER_BYTES_MAX)
+        .read_line(&mut answer)
+        .map_err(Failure::new)?;
+    Ok(answer.trim().to_owned())
+}
+
+/// Asks for every secret of a kind of store.
+fn ask_secrets(args: &Args, kind: StoreKind) -> Result<Vec<(&'static str, Secret)>, Failure> {
+    let mut lines = std::io::BufReader::new(std::io::Read::take(std::io::stdin(), ANSWER_BYTES_MAX)).lines();
+    let mut given = Vec::new();
+    for secret in secrets_of(kind) {
+        let answer = if args.stdin {
+            lines.next().transpose().map_err(Failure::new)?.unwrap_or_default()
+        } else {
+            let question = question_for(secret);
+            rpassword::prompt_password(question)
+                .map_err(|e| Failure::usage(format!("nobody can be asked ({e}): use --stdin")))?
+        };
+        let answer = answer.trim();
+        match (answer.is_empty(), secret.required) {
+            (true, true) => return Err(Failure::usage(format!("the {} is empty", secret.key))),
+            (true, false) => {}
+            (false, _) => given.push((secret.key, Secret::new(answer))),
+        }
+    }
+    Ok(given)
+}
+
+fn question_for(secret: &SecretName) -> String {
+    let what = secret.key.replace('_', " ");
+    if secret.required {
+        format!("{what}: ")
+    } else {
+        format!("{what} (none: read-only): ")
+    }
+}
+
+/// Asks the store whether it knows us.
+fn prove(source: &Source, given: &[(&'static str, Secret)], places: &Places) -> Result<(), Failure> {
+    let plan = Plan {
+        source: source.clone(),
+        credentials: Credentials::of(given.iter().cloned()),
+        mountpoint: PathBuf::new(),
+        options: MountOptions::from_section(&source.section)?,
+        places: places.clone(),
+    };
+    let label = super::runtime()?.block_on(assemble::prove(&plan))?;
+    output::say(format_args!("{} knows you as {label}", source.url));
+    Ok(())
+}
+
+/// Where a secret of a store is kept by `login`.
+pub fn own_secret_file(config: &Path, name: &str, key: &str) -> PathBuf {
+    config.with_file_name(format!("{name}.{key}"))
+}
+
+/// The file that a secret goes to: what the section says, or one beside the configuration.
+fn secret_file(secret: &SecretName, source: &Source, places: &Places) -> Result<PathBuf, Failure> {
+    let named = |suffix: &str| source.section.get(&format!("{}{suffix}", secret.key));
+    if let Some(file) = named("_file") {
+        return Ok(expand_home(Path::new(file)));
+    }
+    for suffix in ["_command", ""] {
+        if named(suffix).is_some() {
+            return Err(Failure::usage(format!(
+                "[{}] has its own `{}{suffix}`: change it there, or take it out first",
+                source.name, secret.key
+            )));
+        }
+    }
+    Ok(own_secret_file(&places.config, &source.name, secret.key))
+}
+
+/// Writes the secrets first and then what names them: a crash between the two leaves nothing that is wrong.
+fn keep(
+    files: &[(&SecretName, PathBuf)],
+    given: &[(&'static str, Secret)],
+    described: &str,
+    source: &Source,
+    places: &Places,
+) -> Result<(), Failure> {
+    if let Some(folder) = places.config.parent().filter(|folder| !folder.is_dir()) {
+        create_private_dir(folder)?;
+    }
+    let mut lines = Vec::new();
+    for (secret, file) in files {
+        let Some((_, value)) = given.iter().find(|(key, _)| *key == secret.key) else {
+            continue;
+        };
+        write_atomic(file, format!("{}\n", value.expose()).as_bytes())?;
+        let key = format!("{}_file", secret.key);
+        if !source.section.contains_key(&key) {
+            lines.push(format!("{key} = {}", quoted(&file.display().to_string())));
+        }
+    }
+    let text = with_lines(described, &source.name, &lines);
+    Config::parse(places.config.clone(), &text)?;
+    if text != read_config(&places.config)? {
+        // A link to where the configuration is really kept stays one.
+        let file = std::fs::canonicalize(&places.config).unwrap_or_else(|_| places.config.clone());
+        write_atomic(&file, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// `text` with `lines` in the section `name`, which is added at the end when there is none; all else stays as it is.
+fn with_lines(text: &str, name: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return text.to_owned();
+    }
+    let block = format!("{}\n", lines.join("\n"));
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        if heads(line, name) {
+            let gap = if line.ends_with('\n') { "" } else { "\n" };
+            return format!("{}{gap}{block}{}", &text[..at], &text[at..]);
+        }
+    }
+    let gap = match text {
+        "" => "",
+        _ if text.ends_with('\n') => "\n",
+        _ => "\n\n",
+    };
+    let head = if name.contains('.') {
+        quoted(name)
+    } else {
+        name.to_owned()
+    };
+    format!("{text}{gap}[{head}]\n{block}")
+}
+
+/// Whether a line of the configuration begins the section `name`.
+fn heads(line: &str, name: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().trim();
+    line.strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|head| head.trim().trim_matches(['"', '\'']) == name)
+}
+
+/// A string as TOML writes it.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_can_be_described() {
+        for kind in StoreKind::ALL {
+            let args = Args {
+                name: "a.b".into(),
+                kind: Some(kind),
+                url: Some("https://a.example/\"api".into()),
+                stdin: true,
+                allow_http: true,
+            };
+            let text = with_lines("", &args.name, &description(&args).unwrap());
+            let config = Config::parse("/c.toml".into(), &text).unwrap();
+            let section = config.section("a.b").unwrap();
+            assert_eq!(
+                (section["kind"].as_str(), section["allow_http"].as_str()),
+                (kind.word(), "true")
+            );
+            assert_eq!(section["url"], "https://a.example/\"api");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_configuration_stays_to_the_letter() {
+        let text = "# mine\n[studio]  # first\nquiet = \"5s\"\n\n[archive]\nkind = \"omeka\"";
+        let line = ["key_file = \"/k\"".to_owned()];
+        assert_eq!(
+            with_lines(text, "studio", &line),
+            "# mine\n[studio]  # first\nkey_file = \"/k\"\nquiet = \"5s\"\n\n[archive]\nkind = \"omeka\""
+        );
+        assert_eq!(
+            with_lines(text, "other", &line),
+            format!("{text}\n\n[other]\nkey_file = \"/k\"\n")
+        );
+        assert_eq!(with_lines("", "other", &line), "[other]\nkey_file = \"/k\"\n");
+        assert_eq!(with_lines(text, "other", &[]), text);
+    }
+}

@@ -1,0 +1,262 @@
+//! Puts the stack together: HTTP client → store → catalog → cache → journal → VFS. The only place that knows them all.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::Failure;
+use super::control::Drive;
+use super::options::{CommitWhen, MountOptions};
+use super::places::{StorePlaces, own_ids};
+use super::run::Plan;
+use super::stores::{self, Built};
+use crate::cache::{Cache, CacheConfig};
+use crate::catalog::Catalog;
+use crate::disk::remove_if_there;
+use crate::http::Client;
+use crate::journal::{Binding, Journal, UploaderConfig};
+use crate::model::{Entry, Ino, Kind, Name, SystemClock};
+use crate::vfs::{Commit, Parts, Vfs, VfsConfig};
+
+/// How long a mount that knows its tree already waits for the store before it goes on without.
+const WARM_WAIT: Duration = Duration::from_secs(10);
+
+/// The account that the catalog was read with.
+const KEY_ACCOUNT: &str = "account";
+/// The catalog's root may be written to, as far as the store's rules for new files go.
+const KEY_WRITABLE: &str = "writable";
+
+/// Everything of one mount that lives as long as it does.
+pub struct Stack {
+    /// The top of it.
+    pub vfs: Vfs,
+    /// Nothing can be changed, because the options or the missing credentials say so.
+    pub read_only: bool,
+    /// For figures.
+    pub client: Arc<Client>,
+}
+
+impl Stack {
+    /// What commands act on.
+    pub fn drive(&self) -> Drive {
+        Drive {
+            vfs: self.vfs.clone(),
+            client: self.client.clone(),
+        }
+    }
+}
+
+/// Builds the stack of `plan` over the folders of its store.
+pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failure> {
+    let clock = SystemClock::shared();
+    let built = stores::build(plan, places, &clock)?;
+    let read_only = built.read_only || plan.options.read_only.unwrap_or(false);
+    let journal = open_journal(places).await?;
+    let (catalog, root) = known_or_asked(plan, places, &built, &journal, read_only).await?;
+    let cache = Cache::open(cache_config(&plan.options, places), built.store.clone(), clock.clone())
+        .await
+        .map_err(Failure::new)?;
+    let parts = Parts {
+        store: built.store.clone(),
+        catalog,
+        cache,
+        journal,
+        clock: clock.clone(),
+        config: vfs_config(&plan.options, read_only),
+        uploader: UploaderConfig {
+            delete_max: plan
+                .options
+                .delete_max
+                .map_or(UploaderConfig::default().delete_max, |n| n as usize),
+        },
+        staging_dir: places.state.join("staging"),
+    };
+    let vfs = Vfs::start(parts, root).await.map_err(Failure::new)?;
+    tokio::spawn(vfs.clone().run_upkeep());
+    Ok(Stack {
+        vfs,
+        read_only,
+        client: built.client,
+    })
+}
+
+/// Proves the login of `plan` with one request and tells whose it is, for people.
+pub async fn prove(plan: &Plan) -> Result<String, Failure> {
+    let places = plan.places.store(&plan.source.state_name())?;
+    let built = stores::build(plan, &places, &SystemClock::shared())?;
+    let account = built.store.account().await;
+    account
+        .map(|account| account.label)
+        .map_err(|e| stores::explain(plan, &e))
+}
+
+async fn open_journal(places: &StorePlaces) -> Result<Arc<Journal>, Failure> {
+    let state = places.state.clone();
+    blocking(move || Journal::open(&state)).await
+}
+
+/// Runs something that waits for the disk on a thread for it.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Failure::new)?
+        .map_err(Failure::new)
+}
+
+/// The catalog and the root of the mount: as they are known, when they are this account's; else from the store.
+async fn known_or_asked(
+    plan: &Plan,
+    places: &StorePlaces,
+    built: &Built,
+    journal: &Arc<Journal>,
+    read_only: bool,
+) -> Result<(Arc<Catalog>, Entry), Failure> {
+    let path = places.cache.join("catalog.db");
+    let mut catalog = Arc::new(Catalog::open(&path).map_err(Failure::new)?);
+    let known_account = catalog.kv_get(KEY_ACCOUNT).map_err(Failure::new)?;
+    let known_root = catalog.by_ino(Ino::ROOT).map_err(Failure::new)?;
+    let account = who_is_it(plan, built, known_account.as_deref().filter(|_| known_root.is_some())).await?;
+    let binding = Binding {
+        kind: plan.source.kind.word().to_owned(),
+        url: plan.source.url.to_string(),
+        account: account.clone(),
+    };
+    let binding_journal = journal.clone();
+    blocking(move || binding_journal.bind(&binding)).await?;
+    if known_account.as_deref() == Some(&account)
+        && let Some(root) = known_root
+    {
+        let root = (*root.entry).clone();
+        check_writable(&catalog, built, &root, read_only).await?;
+        return Ok((catalog, root));
+    }
+    if known_account.is_some_and(|known| known != account) {
+        tracing::info!("another account: what was known of the tree is forgotten");
+        drop(catalog);
+        forget(&path)?;
+        catalog = Arc::new(Catalog::open(&path).map_err(Failure::new)?);
+    }
+    let root = find_root(plan, built).await?;
+    check_writable(&catalog, built, &root, read_only).await?;
+    catalog.kv_set(KEY_ACCOUNT, Some(&account)).map_err(Failure::new)?;
+    Ok((catalog, root))
+}
+
+/// Proves the login. A store that cannot be reached is taken to know us still, when its tree is known.
+async fn who_is_it(plan: &Plan, built: &Built, known: Option<&str>) -> Result<String, Failure> {
+    let asked = built.store.account();
+    let Some(known) = known else {
+        return asked
+            .await
+            .map(|account| account.id)
+            .map_err(|e| stores::explain(plan, &e));
+    };
+    match tokio::time::timeout(WARM_WAIT, asked).await {
+        Ok(Ok(account)) => Ok(account.id),
+        Ok(Err(error)) if error.is_transient() => {
+            tracing::warn!(%error, "the store cannot be asked now: what is known is shown");
+            Ok(known.to_owned())
+        }
+        Ok(Err(error)) => Err(stores::explain(plan, &error)),
+        Err(_) => {
+            tracing::warn!("the store does not answer: what is known is shown");
+            Ok(known.to_owned())
+        }
+    }
+}
+
+async fn check_writable(catalog: &Catalog, built: &Built, root: &Entry, read_only: bool) -> Result<(), Failure> {
+    if read_only || catalog.kv_get(KEY_WRITABLE).map_err(Failure::new)?.is_some() {
+        return Ok(());
+    }
+    built.check_writable(&root.id).await?;
+    catalog.kv_set(KEY_WRITABLE, Some("yes")).map_err(Failure::new)
+}
+
+/// The store's root, or the folder below it that the mount begins at.
+async fn find_root(plan: &Plan, built: &Built) -> Result<Entry, Failure> {
+    let mut folder = built.store.root().await.map_err(|e| stores::explain(plan, &e))?;
+    let path = plan.source.sub_folder.as_deref().unwrap_or_default();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        folder = child(built, &folder, part)
+            .await
+            .map_err(|e| stores::explain(plan, &e))?
+            .ok_or_else(|| Failure::new(format!("{}: there is no folder `{path}`", plan.source.name)))?;
+    }
+    Ok(folder)
+}
+
+async fn child(built: &Built, folder: &Entry, name: &str) -> crate::store::Result<Option<Entry>> {
+    let mut listing = built.store.list(folder);
+    while let Some(batch) = listing.next().await {
+        let found = batch?
+            .into_iter()
+            .find(|entry| entry.kind == Kind::Folder && Name::from_store(&entry.name).as_str() == name);
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Removes a catalog with what SQLite keeps beside it.
+fn forget(path: &Path) -> Result<(), Failure> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        remove_if_there(Path::new(&file))?;
+    }
+    Ok(())
+}
+
+fn cache_config(options: &MountOptions, places: &StorePlaces) -> CacheConfig {
+    let mut config = CacheConfig::new(places.cache.join("content"), places.state.join("staging"));
+    config.limit_bytes = options.cache_size.or(config.limit_bytes);
+    if let Some(deadline) = options.deadline {
+        config.no_progress = config.no_progress.min(deadline);
+    }
+    config.read_memory_bytes = options.read_memory.unwrap_or(config.read_memory_bytes);
+    config
+}
+
+fn vfs_config(options: &MountOptions, read_only: bool) -> VfsConfig {
+    let usual = VfsConfig::default();
+    let (uid, gid) = own_ids();
+    VfsConfig {
+        uid: options.uid.unwrap_or(uid),
+        gid: options.gid.unwrap_or(gid),
+        umask: options.umask.unwrap_or(usual.umask),
+        read_only,
+        no_delete: options.no_delete.unwrap_or(usual.no_delete),
+        commit: match options.commit {
+            Some(CommitWhen::Close) => Commit::Close,
+            Some(CommitWhen::Fsync) => Commit::Fsync,
+            Some(CommitWhen::Background) | None => Commit::Background,
+        },
+        quiet: options.quiet.unwrap_or(usual.quiet),
+        quiet_empty: options.quiet_empty.unwrap_or(usual.quiet_empty),
+        list_ttl: options.list_ttl.unwrap_or(usual.list_ttl),
+        poll: options.poll.unwrap_or(usual.poll),
+        fresh: options.fresh.unwrap_or(usual.fresh),
+        strict_names: options.strict_names.unwrap_or(usual.strict_names),
+        passthrough: !options.no_passthrough.unwrap_or(false),
+        host: host_name().unwrap_or(usual.host),
+        junk: options
+            .junk
+            .as_deref()
+            .map(|patterns| patterns.split(':').map(str::to_owned).collect())
+            .unwrap_or_default(),
+        deadline: options.deadline.unwrap_or(usual.deadline),
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}

@@ -1,0 +1,146 @@
+//! What is said over the socket.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::assets::AssetRequest;
+use crate::daemon::Status;
+use crate::model::FieldChanges;
+use crate::vfs::Keep;
+
+/// The longest line, in bytes.
+pub const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// How things are, in all or at a path.
+    Status {
+        /// Where; `None`: the whole mount.
+        path: Option<String>,
+    },
+    /// Pending changes, oldest first.
+    Queue,
+    /// Wait until everything, or what is below the path, is in the store.
+    Sync {
+        /// Where; `None`: everything.
+        path: Option<String>,
+        /// How long, in milliseconds; `None`: until it is done.
+        wait_ms: Option<u64>,
+    },
+    /// Try what is parked again: one change, or all.
+    Retry {
+        /// Which.
+        id: Option<u64>,
+    },
+    /// Copy the bytes of a pending change to a file.
+    Export {
+        /// Which.
+        id: u64,
+        /// Absolute.
+        to: PathBuf,
+    },
+    /// Give a pending change up.
+    Discard {
+        /// Which.
+        id: u64,
+    },
+    /// Let held deletions go on: one, or all.
+    Approve {
+        /// Which.
+        id: Option<u64>,
+    },
+    /// Settle a conflict.
+    Resolve {
+        /// Which.
+        id: u64,
+        /// What stays.
+        keep: Keep,
+    },
+    /// Ask the store anew.
+    Refresh {
+        /// Where.
+        path: String,
+    },
+    /// Ask about assets, or change their fields.
+    Asset {
+        /// What.
+        asked: AssetRequest,
+    },
+    /// Let the server fetch a file by itself.
+    ImportUrl {
+        /// Where from. May carry a signature: never logged.
+        url: String,
+        /// The new file.
+        dest: String,
+        /// Its fields.
+        fields: FieldChanges,
+    },
+    /// Give a file another thumbnail.
+    Thumbnail {
+        /// The file.
+        path: String,
+        /// A JPEG or PNG, absolute.
+        image: PathBuf,
+    },
+    /// End the mount.
+    Unmount {
+        /// Also while it is in use.
+        lazy: bool,
+        /// How long uploads may go on, in milliseconds; `None`: as the mount was told.
+        wait_ms: Option<u64>,
+    },
+}
+
+/// A line of the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is under way.
+    Progress {
+        /// Changes that are left.
+        changes: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// How many of those the store has.
+        sent_bytes: u64,
+    },
+    /// It is done.
+    Done {
+        /// What it brought.
+        value: serde_json::Value,
+    },
+    /// It was not done.
+    Failed {
+        /// For the shell.
+        status: Status,
+        /// For people.
+        message: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_as_documented() {
+        let asked = Request::Sync {
+            path: Some("Campaigns".into()),
+            wait_ms: Some(60_000),
+        };
+        let line = serde_json::to_string(&asked).unwrap();
+        assert_eq!(line, r#"{"do":"sync","path":"Campaigns","wait_ms":60000}"#);
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), asked);
+        let answer = Answer::Failed {
+            status: Status::TimedOut,
+            message: "x".into(),
+        };
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"answer":"failed","status":"timed-out","message":"x"}"#
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! A mount from its configuration to its last upload.
+//!
+//! - [`config`], [`source`], [`credentials`], [`options`], [`places`]: what is asked for, from files, environment and
+//!   command line.
+//! - [`assemble`]: the one place where the stack is put together.
+//! - [`mountpoint`]: whether something can be mounted there, said before it is tried.
+//! - [`detach`]: leaving the terminal once the mount answers.
+//! - [`run`]: the life of a mount.
+//! - [`registry`]: which mounts there are, so that commands find the daemon by path or by store.
+//! - [`control`]: the socket they talk to it through.
+
+pub mod assemble;
+pub mod config;
+pub mod control;
+pub mod credentials;
+pub mod detach;
+mod failure;
+pub mod mountpoint;
+pub mod options;
+pub mod places;
+pub mod registry;
+pub mod run;
+pub mod source;
+mod stores;
+mod words;
+
+pub use failure::{Failure, Status};

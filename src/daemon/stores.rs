@@ -1,0 +1,208 @@
+//! From a source and its options to a store that can be asked.
+
+use std::sync::Arc;
+
+use super::credentials::Credentials;
+use super::options::MountOptions;
+use super::places::StorePlaces;
+use super::run::Plan;
+use super::source::StoreKind;
+use super::{Failure, Status};
+use crate::http::{Budget, Client, ClientConfig, LocalBudget};
+use crate::model::{ItemId, SharedClock};
+use crate::store::flextype::{FlextypeConfig, FlextypeStore, Images};
+use crate::store::im4::{Im4Config, Im4Store};
+use crate::store::imagerelay::{Auth, ImageRelay, ImageRelayConfig, RENAME_BYTES_MAX};
+use crate::store::omeka::{OmekaConfig, OmekaStore};
+use crate::store::{ErrorKind, SharedStore, Store, StoreError};
+
+/// A store, and what a mount must know about it beyond the interface.
+pub struct Built {
+    /// The store.
+    pub store: SharedStore,
+    /// Its HTTP client, for figures.
+    pub client: Arc<Client>,
+    /// Without the credentials for it nothing can be changed.
+    pub read_only: bool,
+    /// The same store where it must be asked whether new files have a type.
+    image_relay: Option<Arc<ImageRelay>>,
+}
+
+/// Builds the store of `plan`. Asks the server nothing.
+pub fn build(plan: &Plan, places: &StorePlaces, clock: &SharedClock) -> Result<Built, Failure> {
+    let (options, credentials, url) = (&plan.options, &plan.credentials, plan.source.url.clone());
+    let budget = budget(plan, clock);
+    match plan.source.kind {
+        StoreKind::ImageRelay => {
+            let client = client(ClientConfig::new(url.clone(), budget), options, clock)?;
+            let config = ImageRelayConfig {
+                base_url: url,
+                auth: Auth::ApiKey(credentials.require("api_key")?),
+                file_type: options.file_type,
+                keyword_set: options.keyword_set.clone(),
+                rename_bytes_max: options.rename_max.unwrap_or(RENAME_BYTES_MAX),
+                orphan_links_path: places.state.join("links.json"),
+            };
+            let store = ImageRelay::new(config, client.clone(), clock.clone()).map_err(Failure::new)?;
+            let store = Arc::new(store);
+            Ok(Built {
+                store: store.clone(),
+                client,
+                read_only: false,
+                image_relay: Some(store),
+            })
+        }
+        StoreKind::Omeka => {
+            let config = omeka(url, options, credentials);
+            let client = client(config.client(budget), options, clock)?;
+            let read_only = config.key.is_none();
+            let store = OmekaStore::new(config, client.clone(), clock.clone());
+            Ok(built(Arc::new(store), client, read_only))
+        }
+        StoreKind::Flextype => {
+            let config = flextype(url, options, credentials)?;
+            let client = client(config.client(budget), options, clock)?;
+            let read_only = config.access_token.is_none();
+            let store = FlextypeStore::new(client.clone(), config, clock.clone());
+            Ok(built(Arc::new(store), client, read_only))
+        }
+        StoreKind::Im4 => {
+            let config = im4(url, options, credentials, places)?;
+            let client = client(config.client(budget), options, clock)?;
+            let store = Im4Store::new(client.clone(), config, clock.clone());
+            Ok(built(Arc::new(store), client, false))
+        }
+    }
+}
+
+fn built(store: Arc<dyn Store>, client: Arc<Client>, read_only: bool) -> Built {
+    Built {
+        store,
+        client,
+        read_only,
+        image_relay: None,
+    }
+}
+
+fn omeka(url: url::Url, options: &MountOptions, credentials: &Credentials) -> OmekaConfig {
+    let mut config = OmekaConfig::new(url, credentials.get("key").cloned());
+    config.public = options.public.unwrap_or(config.public);
+    config.item_per_file = options.item_per_file.unwrap_or(config.item_per_file);
+    config.allow_all_extensions = options.any_extension.unwrap_or(config.allow_all_extensions);
+    config.file_bytes_max = options.upload_max.or(config.file_bytes_max);
+    config.rename_bytes_max = options.rename_max.unwrap_or(config.rename_bytes_max);
+    config
+}
+
+fn flextype(url: url::Url, options: &MountOptions, credentials: &Credentials) -> Result<FlextypeConfig, Failure> {
+    let mut config = FlextypeConfig::new(
+        url,
+        credentials.require("files_token")?,
+        credentials.require("folders_token")?,
+        credentials.get("access_token").cloned(),
+    );
+    config.file_bytes_max = options.upload_max.unwrap_or(config.file_bytes_max);
+    if let Some(list) = &options.extensions {
+        config.extensions = list.split(':').map(str::to_lowercase).collect();
+    }
+    if options.no_images == Some(true) {
+        config.images = Images::Refuse;
+    }
+    Ok(config)
+}
+
+fn im4(
+    url: url::Url,
+    options: &MountOptions,
+    credentials: &Credentials,
+    places: &StorePlaces,
+) -> Result<Im4Config, Failure> {
+    let client_id = credentials.require("client_id")?;
+    let mut config = Im4Config::new(url, client_id.expose(), credentials.require("client_secret")?);
+    config.project = options.project;
+    config.agency = options.agency;
+    config.days = options.days;
+    // Not the folder for temporary files, which may be memory.
+    config.spool_dir.clone_from(&places.cache);
+    Ok(config)
+}
+
+/// What a kind of store allows in requests a second, and how many at once after a rest.
+fn usual_rate(kind: StoreKind) -> Option<(f64, u32)> {
+    match kind {
+        StoreKind::ImageRelay => Some((5.0, 5)),
+        StoreKind::Omeka | StoreKind::Flextype | StoreKind::Im4 => None,
+    }
+}
+
+fn budget(plan: &Plan, clock: &SharedClock) -> Arc<dyn Budget> {
+    match (plan.options.rate, usual_rate(plan.source.kind)) {
+        (Some(rate), _) if rate > 0.0 => LocalBudget::new(clock.clone(), rate, rate.ceil() as u32),
+        (None, Some((rate, burst))) => LocalBudget::new(clock.clone(), rate, burst),
+        (Some(_), _) | (None, None) => LocalBudget::unlimited(clock.clone()),
+    }
+}
+
+fn client(mut config: ClientConfig, options: &MountOptions, clock: &SharedClock) -> Result<Arc<Client>, Failure> {
+    config.allow_http = options.allow_http.unwrap_or(false);
+    if let Some(deadline) = options.deadline {
+        // A program that gives up earlier has no use for an answer that comes later.
+        config.deadlines.progress = config.deadlines.progress.min(deadline);
+        config.deadlines.interactive_wait = config.deadlines.interactive_wait.min(deadline);
+    }
+    if let Some(contact) = &options.contact {
+        config.contact.clone_from(contact);
+    }
+    Client::new(config, clock.clone()).map_err(Failure::new)
+}
+
+impl Built {
+    /// Fails when it is not clear what type new files in `root` get.
+    pub async fn check_writable(&self, root: &ItemId) -> Result<(), Failure> {
+        let Some(store) = &self.image_relay else { return Ok(()) };
+        match store.check_writable(root).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "whether new files have a type is not known yet");
+                Ok(())
+            }
+            Err(error) => Err(Failure::usage(format!(
+                "{error}; choose one with --file-type ID, or mount with --read-only"
+            ))),
+        }
+    }
+}
+
+/// What a failed first request means to the person who mounts.
+pub fn explain(plan: &Plan, error: &StoreError) -> Failure {
+    let host = plan.source.url.host_str().unwrap_or_default();
+    let what = match &error.kind {
+        ErrorKind::Unauthenticated | ErrorKind::Denied => {
+            let variables: Vec<_> = super::credentials::secrets_of(plan.source.kind)
+                .iter()
+                .map(|secret| secret.variable)
+                .collect();
+            format!("{host} does not accept the credentials: check {}", variables.join(", "))
+        }
+        ErrorKind::Network | ErrorKind::Timeout => format!("{host} cannot be reached"),
+        ErrorKind::NotFound | ErrorKind::Protocol => {
+            format!("{} is not the address of a {} API", plan.source.url, plan.source.kind)
+        }
+        ErrorKind::Invalid
+        | ErrorKind::Exists
+        | ErrorKind::NotEmpty
+        | ErrorKind::Busy
+        | ErrorKind::TooLarge
+        | ErrorKind::Full
+        | ErrorKind::Throttled { .. }
+        | ErrorKind::QuotaExhausted { .. }
+        | ErrorKind::Unsupported
+        | ErrorKind::Conflict
+        | ErrorKind::NotReady
+        | ErrorKind::Expired
+        | ErrorKind::Server
+        | ErrorKind::Local
+        | ErrorKind::Cancelled => format!("{host} cannot be used"),
+    };
+    Failure::with(Status::Failed, format!("{what} ({error})"))
+}

@@ -1,0 +1,39 @@
+//! Folders that nobody else may look into.
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use super::error::{Named, Result};
+
+/// Makes `folder`, and what is missing above it, with mode 0700; an existing one is brought to that mode.
+pub fn create_private_dir(folder: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .named("create", folder)?;
+    let mode = std::fs::metadata(folder).named("look at", folder)?.permissions().mode() & 0o777;
+    if mode != 0o700 {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o700)).named("protect", folder)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_private_even_when_they_were_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let deep = dir.path().join("a/b");
+        create_private_dir(&deep).unwrap();
+        assert_eq!(mode(&deep), 0o700);
+        assert_eq!(mode(&dir.path().join("a")), 0o700);
+        std::fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
+        create_private_dir(&deep).unwrap();
+        assert_eq!(mode(&deep), 0o700);
+    }
+}

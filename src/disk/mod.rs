@@ -1,0 +1,23 @@
+//! The local disk: durable writes, sparse files, lock files, free space. The only home of `unsafe` and `libc`.
+//!
+//! What is written through here is either all there after a crash or not at all; every error names its file.
+
+mod copy;
+mod directory;
+mod durable;
+mod error;
+mod lock;
+mod memory;
+mod read;
+mod space;
+mod sparse;
+
+pub use copy::copy_contents;
+pub use directory::create_private_dir;
+pub use durable::{remove_if_there, rename, rename_durable, set_mtime, sync_data, sync_dir, write_atomic};
+pub use error::{DiskError, Result};
+pub use lock::LockFile;
+pub use memory::return_free_memory;
+pub use read::{read_at_most, read_cached, write_at};
+pub use space::{Space, free_space};
+pub use sparse::{Allocate, allocate, allocated_bytes, open_private, preallocate, seek_data, seek_hole, set_len};

@@ -1,0 +1,85 @@
+//! Reading and writing by position.
+#![allow(unsafe_code)] // preadv2(2), reads into memory that is not zeroed first
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::error::{DiskError, Named, Result};
+
+/// Up to `len` bytes from `offset`; fewer only at the end of the file. May block on the disk.
+pub fn read_at_most(file: &File, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        match pread(file, &mut bytes, len, offset, 0) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(DiskError::new("read", path, e)),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Exactly `len` bytes from `offset` when all of them are in memory already; never waits for the disk. `None` when they
+/// are not, when the file ends before, or where the file system cannot tell.
+pub fn read_cached(file: &File, offset: u64, len: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        match pread(file, &mut bytes, len, offset, libc::RWF_NOWAIT) {
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+    Some(bytes)
+}
+
+/// Appends to `bytes` what one call yields, up to a length of `len`; `offset` is where `bytes[0]` is in the file.
+fn pread(file: &File, bytes: &mut Vec<u8>, len: usize, offset: u64, flags: libc::c_int) -> io::Result<usize> {
+    let done = bytes.len();
+    let at = libc::off_t::try_from(offset + done as u64).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let room = &mut bytes.spare_capacity_mut()[..len - done];
+    let part = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: room.len(),
+    };
+    // SAFETY: `part` describes `room`, which is exclusively ours and lives across the call; the descriptor is open.
+    let got = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, at, flags) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the system has written `got` bytes, no more than `room` holds, right behind the first `done`.
+    unsafe { bytes.set_len(done + got) };
+    Ok(got)
+}
+
+/// Writes all of `bytes` at `offset`. After an error a part of them may have been written.
+pub fn write_at(file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
+    file.write_all_at(bytes, offset).named("write", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_stop_at_the_end_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        write_at(&file, &path, 2, b"abc").unwrap();
+        assert_eq!(read_at_most(&file, &path, 0, 100).unwrap(), b"\0\0abc");
+        assert_eq!(read_at_most(&file, &path, 3, 1).unwrap(), b"b");
+        assert_eq!(read_at_most(&file, &path, 9, 4).unwrap(), b"");
+        assert_eq!(read_cached(&file, 0, 100), None, "it ends before");
+        // A file system that cannot tell answers nothing, which is right as well.
+        if let Some(bytes) = read_cached(&file, 2, 3) {
+            assert_eq!(bytes, b"abc");
+        }
+    }
+}

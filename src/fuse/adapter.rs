@@ -1,0 +1,198 @@
+//! What the handlers share: tasks, answers, and how an opened file is treated.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use fuser::{
+    BackingId, Errno, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyEntry, ReplyOpen, ReplyXattr, Request,
+};
+
+use super::convert::{self, TTL, attr_ttl};
+use super::modes::{Grant, Modes, Wish};
+use super::operation::{Operation, Refuse};
+use super::programs::Programs;
+use crate::http::{Class, Context, with_context};
+use crate::model::{Ino, XATTR_BYTES_MAX};
+use crate::vfs::{self, Attr, DirEntry, Fh, IoMode, Opened, Vfs};
+
+/// Entries asked of the VFS at a time while an answer to readdir is filled.
+const ENTRIES_PER_STEP: usize = 128;
+
+/// Inodes are never reused, so one generation does.
+pub const GENERATION: Generation = Generation(0);
+
+/// The adapter: cheap to clone into tasks.
+#[derive(Clone)]
+pub struct Adapter {
+    pub(super) vfs: Vfs,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) modes: Arc<Modes<BackingId>>,
+    programs: Arc<Programs>,
+    /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
+    pub(super) stack_depth: u32,
+}
+
+impl Adapter {
+    /// An adapter over `vfs` whose tasks run on `runtime`.
+    pub fn new(vfs: Vfs, runtime: tokio::runtime::Handle, stack_depth: u32) -> Self {
+        Self {
+            vfs,
+            runtime,
+            modes: Arc::new(Modes::new()),
+            programs: Arc::new(Programs::new()),
+            stack_depth,
+        }
+    }
+
+    /// Runs `task` on its own, on behalf of the program that made `request`.
+    pub(super) fn spawn(&self, request: &Request, task: impl Future<Output = ()> + Send + 'static) {
+        let (programs, pid) = (self.programs.clone(), request.pid());
+        self.runtime.spawn(async move {
+            let context = Context {
+                class: Class::Interactive,
+                program: programs.name(pid),
+            };
+            with_context(context, task).await;
+        });
+    }
+
+    /// Runs `work` in a task of its own and answers from there.
+    pub(super) fn serve<T, R, W, A>(&self, request: &Request, operation: Operation, reply: R, work: W, answer: A)
+    where
+        T: Send + 'static,
+        R: Refuse + Send + 'static,
+        W: Future<Output = vfs::Result<T>> + Send + 'static,
+        A: FnOnce(R, T) + Send + 'static,
+    {
+        self.spawn(request, operation.serve(reply, work, answer, drop));
+    }
+
+    /// Gives back a handle that was opened after its program had been told EIO.
+    pub(super) fn close_late(&self, opened: &Opened) {
+        let (vfs, fh) = (self.vfs.clone(), opened.fh);
+        self.runtime.spawn(async move { vfs.release(fh).await });
+    }
+
+    /// Decides how the kernel treats an opened file. `make` registers a file for passthrough.
+    fn grant(
+        &self,
+        ino: Ino,
+        writes: bool,
+        opened: &Opened,
+        make: impl FnOnce(&File) -> io::Result<BackingId>,
+    ) -> (FopenFlags, Option<Arc<BackingId>>) {
+        let (wish, mut flags) = match &opened.io {
+            IoMode::KeepCache => (Wish::Cached, FopenFlags::FOPEN_KEEP_CACHE),
+            IoMode::FreshCache => (Wish::Cached, FopenFlags::empty()),
+            IoMode::Direct => (Wish::Direct, FopenFlags::empty()),
+            IoMode::Passthrough(file) => (Wish::Passthrough(file), FopenFlags::FOPEN_KEEP_CACHE),
+        };
+        if opened.no_flush {
+            flags |= FopenFlags::FOPEN_NOFLUSH;
+        }
+        let past_cache = (flags - FopenFlags::FOPEN_KEEP_CACHE) | FopenFlags::FOPEN_DIRECT_IO;
+        match self.modes.open(ino, opened.fh, writes, wish, make) {
+            Grant::Cached => (flags, None),
+            Grant::Direct => (past_cache, None),
+            Grant::Passthrough(backing) => (flags - FopenFlags::FOPEN_KEEP_CACHE, Some(backing)),
+            Grant::DirectBesidePassthrough(backing) => (past_cache, Some(backing)),
+            Grant::Refused(error) => {
+                self.vfs.passthrough_refused(&error.to_string());
+                (flags, None)
+            }
+        }
+    }
+
+    pub(super) fn answer_open(&self, ino: Ino, writes: bool, reply: ReplyOpen, opened: &Opened) {
+        let (flags, backing) = self.grant(ino, writes, opened, |file| reply.open_backing(file));
+        match backing {
+            Some(backing) => reply.opened_passthrough(FileHandle(opened.fh), flags, &backing),
+            None => reply.opened(FileHandle(opened.fh), flags),
+        }
+    }
+
+    pub(super) fn answer_create(&self, writes: bool, reply: ReplyCreate, attr: &Attr, opened: &Opened) {
+        let (flags, backing) = self.grant(attr.ino, writes, opened, |file| reply.open_backing(file));
+        let (ttl, fh) = (attr_ttl(attr), FileHandle(opened.fh));
+        let attr = convert::attr(attr);
+        match backing {
+            Some(backing) => reply.created_passthrough(&ttl, &attr, GENERATION, fh, flags, &backing),
+            None => reply.created(&ttl, &attr, GENERATION, fh, flags),
+        }
+    }
+
+    /// Feeds entries from `offset` on to `add` until that says that the answer is full.
+    pub(super) async fn fill(
+        &self,
+        fh: Fh,
+        mut offset: u64,
+        mut add: impl FnMut(&DirEntry) -> bool,
+    ) -> vfs::Result<()> {
+        loop {
+            let entries = self.vfs.readdir(fh, offset, ENTRIES_PER_STEP).await?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            offset = last.offset;
+            if entries.iter().any(&mut add) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Answers with an entry that is there.
+pub fn answer_entry(reply: ReplyEntry, attr: &Attr) {
+    reply.entry_with_ttls(&attr_ttl(attr), &TTL, &convert::attr(attr), GENERATION);
+}
+
+/// Answers a question for an extended attribute's bytes: their number when `size` is 0.
+pub fn answer_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
+    if value.len() > XATTR_BYTES_MAX {
+        reply.error(Errno::E2BIG);
+    } else if size == 0 {
+        reply.size(value.len() as u32);
+    } else if value.len() > size as usize {
+        reply.error(Errno::ERANGE);
+    } else {
+        reply.data(value);
+    }
+}
+
+/// The name of an extended attribute, when it is one that the VFS knows about. Others are refused here and at once,
+/// because the kernel asks for `security.capability` before every single write.
+pub fn xattr_name(name: &OsStr) -> Result<String, Errno> {
+    match name.to_str() {
+        Some(name) if name.starts_with("user.") => Ok(name.to_owned()),
+        Some(_) => Err(Errno::EOPNOTSUPP),
+        None => Err(Errno::EINVAL),
+    }
+}
+
+pub fn names(names: &[String]) -> Vec<u8> {
+    names.iter().flat_map(|name| name.bytes().chain([0])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_user_attributes_reach_the_vfs() {
+        assert_eq!(xattr_name(OsStr::new("user.xdg.tags")).unwrap(), "user.xdg.tags");
+        for other in ["security.capability", "system.posix_acl_access", "trusted.x"] {
+            assert_eq!(
+                i32::from(xattr_name(OsStr::new(other)).unwrap_err()),
+                libc::EOPNOTSUPP,
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_attributes_end_with_nul() {
+        assert_eq!(names(&["user.a".into(), "user.b".into()]), b"user.a\0user.b\0");
+        assert!(names(&[]).is_empty());
+    }
+}

@@ -1,0 +1,365 @@
+//! A pending change: what a node is to become in the store. One row per node, holding the wanted state and not a list of
+//! operations, so that renames collapse, fields coalesce and what is created and removed again costs nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
+use crate::store::Resume;
+
+/// A listing that began before this much after a change may not show it, whatever the store promises.
+const SETTLE_MIN: Duration = Duration::from_secs(60);
+
+/// One name of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The folder.
+    pub parent: Ino,
+    /// The name in it.
+    pub name: Name,
+}
+
+/// Where a node was when its change began, and where it is to be. Hides the catalog's edges of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placing {
+    /// The names the store knows; empty for a node that is not there yet.
+    pub base: Vec<Place>,
+    /// The names shown; empty for a removed node.
+    pub now: Vec<Place>,
+}
+
+impl Placing {
+    /// Stays where it is.
+    pub fn unmoved(places: Vec<Place>) -> Self {
+        Self {
+            base: places.clone(),
+            now: places,
+        }
+    }
+
+    /// Whether anything is to be done in the store.
+    pub fn is_moved(&self) -> bool {
+        self.base != self.now
+    }
+
+    /// The new name, when it is to change. All names of a node are one name in a store.
+    pub fn renamed(&self) -> Option<&Name> {
+        let now = self.now.first()?;
+        let kept = self
+            .base
+            .iter()
+            .any(|base| self.now.iter().any(|now| now.name == base.name));
+        (!kept && !self.base.is_empty()).then_some(&now.name)
+    }
+
+    /// Folders that it left.
+    pub fn left(&self) -> impl Iterator<Item = Ino> + '_ {
+        self.base
+            .iter()
+            .map(|p| p.parent)
+            .filter(|p| !self.now.iter().any(|n| n.parent == *p))
+    }
+
+    /// Folders that it came into.
+    pub fn entered(&self) -> impl Iterator<Item = Ino> + '_ {
+        self.now
+            .iter()
+            .map(|p| p.parent)
+            .filter(|p| !self.base.iter().any(|b| b.parent == *p))
+    }
+}
+
+/// Whether a staged body may be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// A program is writing. After a crash such a body is kept aside and not uploaded by itself.
+    Open,
+    /// Complete and synced: the last close (or fsync) returned 0.
+    Closed,
+}
+
+/// New bytes of a file, in `staging/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The body's name in `staging/`.
+    pub body: String,
+    /// Its length in bytes at the last flush.
+    pub size: u64,
+    /// The store's version that the writing began on; `None` for a file that is new.
+    pub base: Option<ContentVersion>,
+    /// Whether it may be published.
+    pub phase: Phase,
+    /// Whether every byte is there: not while the rest of an asset's old bytes is still to be fetched.
+    pub whole: bool,
+    /// Counts the closes, so that an upload knows whether it sent the last one.
+    pub generation: u64,
+}
+
+/// Where a change stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// To be carried out when it is ready.
+    Pending,
+    /// Carried out at that time; kept until a listing that began later shows it.
+    Settling {
+        /// When the store confirmed it.
+        at: Timestamp,
+    },
+    /// The request may or may not have been carried out: the store is asked before it is sent again.
+    Ambiguous {
+        /// When the answer failed to come.
+        at: Timestamp,
+    },
+    /// A deletion beyond the brake: not sent until it is approved.
+    Held,
+    /// The store refuses it for good; only the user moves it on.
+    Parked {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Somebody else changed the asset: these bytes are a local copy beside it.
+    Conflict {
+        /// The asset that both were changes of.
+        of: ItemId,
+    },
+    /// Stays on this machine.
+    Local {
+        /// Why.
+        why: LocalReason,
+    },
+}
+
+/// Why a file stays on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LocalReason {
+    /// A program's own scratch file, told by its name.
+    Junk,
+    /// The store refuses such names; parked when it still has it 60 s after its last close.
+    NameRefused,
+    /// The store keeps no file without bytes.
+    Empty,
+}
+
+/// A request that makes something and of which no answer has come yet. It is noted before it is sent, so that neither a
+/// lost answer nor the end of the program makes a second copy, whatever the user does to the node in the meantime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// When it was sent.
+    pub at: Timestamp,
+    /// The change as it was then: under this name, with these bytes, the store may have it.
+    pub sent: Box<Change>,
+}
+
+/// The wanted state of one node, as far as it differs from what the catalog says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which node.
+    pub ino: Ino,
+    /// File or folder.
+    pub kind: Kind,
+    /// Who it is in the store; `None` while it is not there.
+    pub id: Option<ItemId>,
+    /// Its names, when they are not the catalog's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placing: Option<Placing>,
+    /// Its bytes, when they are not the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
+    /// Fields to set.
+    #[serde(default, skip_serializing_if = "FieldChanges::is_empty")]
+    pub fields: FieldChanges,
+    /// Where it stands.
+    pub state: State,
+    /// Order in which changes began.
+    pub seq: u64,
+    /// Not to be carried out before this.
+    pub ready_at: Timestamp,
+    /// Failed tries in a row.
+    #[serde(default)]
+    pub attempts: u32,
+    /// What the last try said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// How far an upload of the staged bytes got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
+    /// What may have been made already: looked for before anything is made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Unanswered>,
+    /// Not yet published, but made under a name that the same program had just moved this node away from: if that one
+    /// goes, these bytes are its new version (identity rules 1 and 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Ino>,
+    /// A node that claims this one's identity: this one waits until that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<Ino>,
+    /// Assets that these bytes replace in a store without versions: removed once the new one is verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<ItemId>,
+    /// When the store last confirmed a change of its names: listings may not show them for a while yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed_at: Option<Timestamp>,
+    /// First sight of "not found" for a published node: believed only when it is repeated a minute later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
+    /// A server-side copy to be tried before bytes are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<ItemId>,
+    /// Approved by the user although it is beyond the deletion brake.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
+}
+
+impl Change {
+    /// An empty change of a node.
+    pub fn of(ino: Ino, kind: Kind, id: Option<ItemId>, seq: u64, ready_at: Timestamp) -> Self {
+        Self {
+            ino,
+            kind,
+            id,
+            placing: None,
+            staged: None,
+            fields: FieldChanges::new(),
+            state: State::Pending,
+            seq,
+            ready_at,
+            attempts: 0,
+            last_error: None,
+            resume: None,
+            unanswered: None,
+            claim: None,
+            claimed_by: None,
+            leftovers: Vec::new(),
+            placed_at: None,
+            missing_since: None,
+            copy_of: None,
+            approved: false,
+        }
+    }
+
+    /// What is to be looked for before the next request: the store itself does that for an upload that it can resume.
+    pub fn to_look_for(&self) -> Option<&Unanswered> {
+        let lost = matches!(self.state, State::Ambiguous { .. }) || self.resume.is_none();
+        self.unanswered.as_ref().filter(|_| lost)
+    }
+
+    /// Until when listings may show the names that it had before; `lag` is what the store admits.
+    pub fn settles_at(&self, lag: Duration) -> Option<Timestamp> {
+        self.placed_at.map(|at| at.plus(lag.max(SETTLE_MIN)))
+    }
+
+    /// The same change of a node that the store no longer has.
+    pub fn unpublished(&self) -> Self {
+        let mut own = self.clone();
+        own.id = None;
+        own.resume = None;
+        if let Some(placing) = &mut own.placing {
+            placing.base.clear();
+        }
+        if let Some(staged) = &mut own.staged {
+            staged.base = None;
+        }
+        own
+    }
+
+    /// Whether the node is to be gone.
+    pub fn is_removal(&self) -> bool {
+        self.placing.as_ref().is_some_and(|p| p.now.is_empty())
+    }
+
+    /// Whether anything is left to tell the store.
+    pub fn is_empty(&self) -> bool {
+        self.staged.is_none()
+            && self.fields.is_empty()
+            && self.leftovers.is_empty()
+            && self.id.is_some()
+            && self.placing.as_ref().is_none_or(|p| !p.is_moved())
+    }
+
+    /// Whether it still waits for the store or the user (a settled or local one does not).
+    pub fn is_outstanding(&self) -> bool {
+        match self.state {
+            State::Pending | State::Ambiguous { .. } | State::Held | State::Parked { .. } | State::Conflict { .. } => {
+                true
+            }
+            State::Settling { .. } | State::Local { .. } => false,
+        }
+    }
+
+    /// Whether the uploader is to look at it.
+    pub fn is_scheduled(&self) -> bool {
+        match self.state {
+            State::Pending | State::Ambiguous { .. } | State::Settling { .. } => true,
+            State::Local { why } => match why {
+                LocalReason::NameRefused => true,
+                LocalReason::Junk | LocalReason::Empty => false,
+            },
+            State::Held | State::Parked { .. } | State::Conflict { .. } => false,
+        }
+    }
+}
+
+impl Unanswered {
+    /// Whether an entry of `folder` may be what the request made.
+    pub fn may_have_made(&self, folder: Ino, entry: &Entry) -> bool {
+        let places = self.sent.placing.iter().flat_map(|p| &p.now);
+        let mut places = places.take(1).filter(|place| place.parent == folder);
+        entry.kind == self.sent.kind && places.any(|place| resembles(entry, &place.name, &self.sent))
+    }
+}
+
+/// Whether an entry is what a request for this change, under this name, would have made.
+pub(super) fn resembles(entry: &Entry, name: &Name, change: &Change) -> bool {
+    let size = change.staged.as_ref().map(|s| s.size);
+    // Servers normalise names: compare what no rule is known to touch.
+    let plain = |text: &str| {
+        text.chars()
+            .filter(|c| c.is_alphanumeric())
+            .collect::<String>()
+            .to_lowercase()
+    };
+    plain(&entry.name) == plain(&name.to_store())
+        && (change.kind == Kind::Folder || size.is_none() || entry.size.is_none() || entry.size == size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(parent: u64, name: &str) -> Place {
+        Place {
+            parent: Ino(parent),
+            name: Name::new(name).expect("valid"),
+        }
+    }
+
+    #[test]
+    fn a_move_is_not_a_rename_and_back_again_is_nothing() {
+        let moved = Placing {
+            base: vec![place(1, "a")],
+            now: vec![place(2, "a")],
+        };
+        assert_eq!(moved.renamed(), None);
+        assert_eq!(moved.left().collect::<Vec<_>>(), [Ino(1)]);
+        assert_eq!(moved.entered().collect::<Vec<_>>(), [Ino(2)]);
+        let renamed = Placing {
+            base: vec![place(1, "a")],
+            now: vec![place(1, "b")],
+        };
+        assert_eq!(renamed.renamed().map(Name::as_str), Some("b"));
+        assert!(!Placing::unmoved(vec![place(1, "a")]).is_moved());
+    }
+
+    #[test]
+    fn rows_survive_the_database() {
+        let mut change = Change::of(Ino(7), Kind::File, None, 1, Timestamp::from_secs(5));
+        change.placing = Some(Placing {
+            base: vec![],
+            now: vec![place(1, "ä\n")],
+        });
+        change.fields.insert("tags".into(), vec!["x".into()]);
+        let text = serde_json::to_string(&change).expect("encodes");
+        assert_eq!(serde_json::from_str::<Change>(&text).expect("decodes"), change);
+    }
+}

@@ -1,0 +1,246 @@
+//! The journal: pending changes in memory and on disk, the inode allocator, local names and attributes.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::{Notify, watch};
+
+use crate::model::{Ino, ItemId};
+
+use super::db::{self, LocalAttr, NameBinding, Write};
+use super::writer::{Ticket, Writer};
+use super::{Change, Durability, JournalError, Overlay};
+
+/// Inode numbers reserved at a time, so that one is never given twice, whatever happens.
+const INODES_RESERVED: u64 = 1000;
+
+struct Allocator {
+    next: u64,
+    reserved_to: u64,
+}
+
+/// What may not meet under one state: a journal belongs to one account of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The kind of store.
+    pub kind: String,
+    /// Its base URL.
+    pub url: String,
+    /// The account, without secrets.
+    pub account: String,
+}
+
+/// Pending changes and everything else about a mount that must never be lost.
+pub struct Journal {
+    overlay: Mutex<Overlay>,
+    attributes: RwLock<HashMap<Ino, LocalAttr>>,
+    reader: Mutex<rusqlite::Connection>,
+    writer: Writer,
+    allocator: Mutex<Allocator>,
+    seq: std::sync::atomic::AtomicU64,
+    wake: Notify,
+    moved: watch::Sender<u64>,
+}
+
+/// The tree's lock: who holds it decides on a change and hands it to the journal before anyone else sees the tree.
+/// Held for memory and catalog reads only, never over an await.
+pub struct Guard<'a> {
+    journal: &'a Journal,
+    overlay: MutexGuard<'a, Overlay>,
+}
+
+impl Journal {
+    /// Opens the journal in `state_dir`.
+    pub fn open(state_dir: &Path) -> Result<Arc<Self>, JournalError> {
+        let path = state_dir.join("journal.db");
+        let db = db::open(&path)?;
+        let broken = |e| JournalError::database("read", &path, e);
+        let mut overlay = Overlay::default();
+        let mut seq = 0;
+        for change in db::changes(&db).map_err(broken)? {
+            seq = seq.max(change.seq);
+            overlay.put(change);
+        }
+        let attributes = db::attributes(&db).map_err(broken)?.into_iter().collect();
+        let reserved_to = db::meta(&db, "next_ino")
+            .map_err(broken)?
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(2);
+        let writer = Writer::start(db::open(&path)?, state_dir.join("journal.reserve"))?;
+        Ok(Arc::new(Self {
+            overlay: Mutex::new(overlay),
+            attributes: RwLock::new(attributes),
+            reader: Mutex::new(db),
+            writer,
+            allocator: Mutex::new(Allocator {
+                next: reserved_to,
+                reserved_to,
+            }),
+            seq: (seq + 1).into(),
+            wake: Notify::new(),
+            moved: watch::Sender::new(0),
+        }))
+    }
+
+    /// Ties this journal to an account, or proves that it is this account's. With work pending, another one is refused;
+    /// with none, the inodes and names of the old one are of no use and are forgotten.
+    pub fn bind(&self, binding: &Binding) -> Result<(), JournalError> {
+        let text = format!("{}\n{}\n{}", binding.kind, binding.url, binding.account);
+        let known = self.read(|db| db::meta(db, "binding"))?;
+        if known.as_deref() == Some(&text) {
+            return Ok(());
+        }
+        if let Some(known) = known {
+            let pending = self.overlay.lock().iter().filter(|c| c.is_outstanding()).count();
+            if pending > 0 {
+                let mut known = known.lines();
+                return Err(JournalError::OtherAccount {
+                    pending,
+                    url: known.nth(1).unwrap_or_default().to_owned(),
+                    account: known.next().unwrap_or_default().to_owned(),
+                });
+            }
+        }
+        self.writer
+            .send(vec![Write::Meta("binding", text)], Durability::Synced)
+            .wait_blocking()
+    }
+
+    /// Takes the tree's lock.
+    pub fn lock(&self) -> Guard<'_> {
+        Guard {
+            journal: self,
+            overlay: self.overlay.lock(),
+        }
+    }
+
+    /// The change of a node.
+    pub fn change(&self, ino: Ino) -> Option<Arc<Change>> {
+        self.overlay.lock().get(ino).cloned()
+    }
+
+    /// Writes without a decision on the tree.
+    pub fn write(&self, writes: Vec<Write>, durability: Durability) -> Ticket {
+        self.lock().commit(writes, durability)
+    }
+
+    /// Makes everything that was written so far durable.
+    pub fn sync(&self) -> Ticket {
+        self.writer.send(Vec::new(), Durability::Synced)
+    }
+
+    /// A new inode number. Blocks now and then to reserve more.
+    pub fn allocate(&self) -> Result<Ino, JournalError> {
+        let mut allocator = self.allocator.lock();
+        self.allocate_in(&mut allocator)
+    }
+
+    fn allocate_in(&self, allocator: &mut Allocator) -> Result<Ino, JournalError> {
+        if allocator.next == allocator.reserved_to {
+            let to = allocator.reserved_to + INODES_RESERVED;
+            // Durable before the first is used: after a power loss it must not be given to another node.
+            self.writer
+                .send(vec![Write::Meta("next_ino", to.to_string())], Durability::Synced)
+                .wait_blocking()?;
+            allocator.reserved_to = to;
+        }
+        let ino = Ino(allocator.next);
+        allocator.next += 1;
+        Ok(ino)
+    }
+
+    /// The inodes of items, given now to those that have none. Blocks.
+    pub fn inodes(&self, ids: &[ItemId]) -> Result<Vec<Ino>, JournalError> {
+        // One at a time, so that two listings cannot give one item two numbers.
+        let mut allocator = self.allocator.lock();
+        let mut known = self.read(|db| ids.iter().map(|id| db::ino_of(db, id)).collect::<Result<Vec<_>, _>>())?;
+        let mut writes = Vec::new();
+        for (id, ino) in ids.iter().zip(&mut known) {
+            if ino.is_none() {
+                let new = self.allocate_in(&mut allocator)?;
+                writes.push(Write::Identify(new, id.clone()));
+                *ino = Some(new);
+            }
+        }
+        if !writes.is_empty() {
+            self.writer.send(writes, Durability::Written).wait_blocking()?;
+        }
+        Ok(known.into_iter().flatten().collect())
+    }
+
+    /// The item behind an inode, also when the catalog has been rebuilt since.
+    pub fn item(&self, ino: Ino) -> Result<Option<ItemId>, JournalError> {
+        self.read(|db| db::id_of(db, ino))
+    }
+
+    /// Local names bound in a folder.
+    pub fn bindings(&self, parent: &ItemId) -> Result<Vec<NameBinding>, JournalError> {
+        self.read(|db| db::bindings(db, parent))
+    }
+
+    /// Local attributes of a node.
+    pub fn attr(&self, ino: Ino) -> Option<LocalAttr> {
+        self.attributes.read().get(&ino).cloned()
+    }
+
+    /// The number of the next change.
+    pub fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Wakes the uploader.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until something was changed or [`Journal::wake`] was called.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Follows the journal: the number changes with every commit.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        f(&self.reader.lock()).map_err(|e| JournalError::Write(e.to_string()))
+    }
+}
+
+impl Guard<'_> {
+    /// The pending changes.
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// Takes a change off the uploader's schedule until it, or `on`, changes.
+    pub fn suspend(&mut self, ino: Ino, on: Option<Ino>) {
+        self.overlay.suspend(ino, on);
+    }
+
+    /// Applies changes to the tree and hands them to the disk, in this order for everybody.
+    pub fn commit(&mut self, mut writes: Vec<Write>, durability: Durability) -> Ticket {
+        let mut rekeyed = Vec::new();
+        for write in &writes {
+            match write {
+                Write::Put(change) => self.overlay.put((**change).clone()),
+                Write::Drop(ino) => {
+                    self.overlay.remove(*ino);
+                }
+                Write::Attr(ino, attr) => {
+                    self.journal.attributes.write().insert(*ino, (**attr).clone());
+                }
+                Write::Rekey(old, new) => rekeyed.extend(self.overlay.rekey(old, new)),
+                Write::Identify(..) | Write::Bind(_) | Write::Unbind(..) | Write::Meta(..) => {}
+            }
+        }
+        writes.extend(rekeyed.into_iter().map(|change| Write::Put(Box::new(change))));
+        let ticket = self.journal.writer.send(writes, durability);
+        self.journal.moved.send_modify(|n| *n += 1);
+        self.journal.wake();
+        ticket
+    }
+}

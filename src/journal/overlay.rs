@@ -1,0 +1,290 @@
+//! All pending changes in memory, indexed the ways that the tree and the uploader ask.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::model::{Ino, ItemId, Name, Timestamp};
+
+use super::{Change, Place};
+
+/// The pending changes. Pure: no database, no clock.
+#[derive(Default)]
+pub struct Overlay {
+    changes: HashMap<Ino, Arc<Change>>,
+    /// When each change was put, counted in commits.
+    committed: HashMap<Ino, u64>,
+    commits: u64,
+    /// Names shown because of a change: the catalog's own edges of those nodes are hidden.
+    children: HashMap<Ino, BTreeMap<Name, Ino>>,
+    /// Every change that has, had, or may have got a name in a folder: what a removal of that folder waits for.
+    touching: HashMap<Ino, BTreeSet<Ino>>,
+    by_id: HashMap<ItemId, Ino>,
+    schedule: BTreeSet<(Timestamp, u64, Ino)>,
+    /// Who waits for a change of the key.
+    waiting: HashMap<Ino, Vec<Ino>>,
+}
+
+impl Overlay {
+    /// The change of a node.
+    pub fn get(&self, ino: Ino) -> Option<&Arc<Change>> {
+        self.changes.get(&ino)
+    }
+
+    /// How many changes were put so far.
+    pub fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// The count of [`Overlay::commits`] when a node's change was put.
+    pub fn committed(&self, ino: Ino) -> Option<u64> {
+        self.committed.get(&ino).copied()
+    }
+
+    /// The change that holds a store's item.
+    pub fn by_id(&self, id: &ItemId) -> Option<&Arc<Change>> {
+        self.changes.get(self.by_id.get(id)?)
+    }
+
+    /// Puts a change in the place of the node's earlier one.
+    pub fn put(&mut self, change: Change) {
+        self.remove(change.ino);
+        let ino = change.ino;
+        if let Some(placing) = &change.placing {
+            for place in &placing.now {
+                self.children
+                    .entry(place.parent)
+                    .or_default()
+                    .insert(place.name.clone(), ino);
+            }
+        }
+        for folder in folders_of(&change) {
+            self.touching.entry(folder).or_default().insert(ino);
+        }
+        if let Some(id) = &change.id {
+            self.by_id.insert(id.clone(), ino);
+        }
+        for id in &change.leftovers {
+            self.by_id.insert(id.clone(), ino);
+        }
+        if change.is_scheduled() {
+            self.schedule.insert((change.ready_at, change.seq, ino));
+        }
+        self.commits += 1;
+        self.committed.insert(ino, self.commits);
+        self.changes.insert(ino, Arc::new(change));
+        self.resume_waiting(ino);
+    }
+
+    /// Forgets the change of a node.
+    pub fn remove(&mut self, ino: Ino) -> Option<Arc<Change>> {
+        self.resume_waiting(ino);
+        let change = self.changes.remove(&ino)?;
+        self.committed.remove(&ino);
+        if let Some(placing) = &change.placing {
+            for place in &placing.now {
+                self.unname(place, ino);
+            }
+        }
+        for folder in folders_of(&change) {
+            if let Some(set) = self.touching.get_mut(&folder) {
+                set.remove(&ino);
+                if set.is_empty() {
+                    self.touching.remove(&folder);
+                }
+            }
+        }
+        for id in change.id.iter().chain(&change.leftovers) {
+            if self.by_id.get(id) == Some(&ino) {
+                self.by_id.remove(id);
+            }
+        }
+        self.schedule.remove(&(change.ready_at, change.seq, ino));
+        Some(change)
+    }
+
+    /// Where ids are paths: a folder's id changed, and with it every id below. Answers the changes that moved along.
+    pub fn rekey(&mut self, old: &ItemId, new: &ItemId) -> Vec<Change> {
+        let mut rekeyed = Vec::new();
+        for change in self.changes.values() {
+            let mut moved = Change::clone(change);
+            let ids = moved
+                .id
+                .iter_mut()
+                .chain(&mut moved.leftovers)
+                .chain(&mut moved.copy_of);
+            let mut any = false;
+            for id in ids {
+                if let Some(to) = id.rekeyed(old, new) {
+                    *id = to;
+                    any = true;
+                }
+            }
+            if any {
+                rekeyed.push(moved);
+            }
+        }
+        for change in &rekeyed {
+            self.put(change.clone());
+        }
+        rekeyed
+    }
+
+    fn unname(&mut self, place: &Place, ino: Ino) {
+        let Some(names) = self.children.get_mut(&place.parent) else {
+            return;
+        };
+        if names.get(&place.name) == Some(&ino) {
+            names.remove(&place.name);
+        }
+        if names.is_empty() {
+            self.children.remove(&place.parent);
+        }
+    }
+
+    /// The node that a change puts under this name.
+    pub fn child(&self, parent: Ino, name: &str) -> Option<Ino> {
+        self.children.get(&parent)?.get(name).copied()
+    }
+
+    /// The names that changes put into a folder.
+    pub fn children(&self, parent: Ino) -> impl Iterator<Item = (&Name, Ino)> + '_ {
+        self.children
+            .get(&parent)
+            .into_iter()
+            .flatten()
+            .map(|(name, ino)| (name, *ino))
+    }
+
+    /// Whether the catalog's edges of this item are not to be shown.
+    pub fn hides(&self, ino: Ino, id: &ItemId) -> bool {
+        self.get(ino).is_some_and(|c| c.placing.is_some())
+            || self
+                .by_id(id)
+                .is_some_and(|c| c.placing.is_some() || c.leftovers.contains(id))
+    }
+
+    /// Takes a change off the schedule until it, or `on`, is put or removed.
+    pub fn suspend(&mut self, ino: Ino, on: Option<Ino>) {
+        let Some(change) = self.changes.get(&ino) else { return };
+        self.schedule.remove(&(change.ready_at, change.seq, ino));
+        if let Some(on) = on {
+            self.waiting.entry(on).or_default().push(ino);
+        }
+    }
+
+    fn resume_waiting(&mut self, on: Ino) {
+        for ino in self.waiting.remove(&on).unwrap_or_default() {
+            if let Some(change) = self.changes.get(&ino)
+                && change.is_scheduled()
+            {
+                self.schedule.insert((change.ready_at, change.seq, ino));
+            }
+        }
+    }
+
+    /// Changes that have or had a name in a folder.
+    pub fn touching(&self, folder: Ino) -> impl Iterator<Item = &Arc<Change>> + '_ {
+        self.touching
+            .get(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|ino| self.changes.get(ino))
+    }
+
+    /// Scheduled changes in the order in which they become ready.
+    pub fn schedule(&self) -> impl Iterator<Item = (Timestamp, Ino)> + '_ {
+        self.schedule.iter().map(|(at, _, ino)| (*at, *ino))
+    }
+
+    /// All changes, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Change>> + '_ {
+        self.changes.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// The folders that a change has to do with.
+fn folders_of(change: &Change) -> impl Iterator<Item = Ino> + '_ {
+    let asked = change.unanswered.iter().flat_map(|u| &u.sent.placing);
+    let asked = asked.flat_map(|placing| &placing.now);
+    let own = change.placing.iter().flat_map(|p| p.now.iter().chain(&p.base));
+    own.chain(asked).map(|place| place.parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Placing;
+    use crate::model::Kind;
+
+    fn change(ino: u64, id: Option<&str>, base: &[(u64, &str)], now: &[(u64, &str)]) -> Change {
+        let places = |list: &[(u64, &str)]| {
+            list.iter()
+                .map(|(p, n)| Place {
+                    parent: Ino(*p),
+                    name: Name::new(n).expect("valid"),
+                })
+                .collect()
+        };
+        let mut change = Change::of(
+            Ino(ino),
+            Kind::File,
+            id.map(ItemId::new),
+            ino,
+            Timestamp::from_secs(ino as i64),
+        );
+        change.placing = Some(Placing {
+            base: places(base),
+            now: places(now),
+        });
+        change
+    }
+
+    #[test]
+    fn shows_new_names_and_hides_old_ones() {
+        let mut overlay = Overlay::default();
+        overlay.put(change(10, Some("file:1"), &[(1, "a")], &[(2, "b")]));
+        assert_eq!(overlay.child(Ino(2), "b"), Some(Ino(10)));
+        assert_eq!(overlay.child(Ino(1), "a"), None);
+        assert!(overlay.hides(Ino(10), &ItemId::new("file:1")));
+        assert!(
+            overlay.hides(Ino(99), &ItemId::new("file:1")),
+            "also under the inode that the catalog still has"
+        );
+        assert_eq!(overlay.touching(Ino(1)).count(), 1);
+        overlay.put(change(10, Some("file:1"), &[(1, "a")], &[]));
+        assert_eq!(overlay.child(Ino(2), "b"), None);
+        overlay.remove(Ino(10));
+        assert!(overlay.is_empty() && overlay.touching.is_empty() && overlay.by_id.is_empty());
+        assert_eq!(overlay.schedule().count(), 0);
+    }
+
+    #[test]
+    fn who_waits_for_another_change_comes_back_when_that_one_moves() {
+        let mut overlay = Overlay::default();
+        overlay.put(change(10, None, &[], &[(1, "folder")]));
+        overlay.put(change(11, None, &[], &[(10, "file")]));
+        overlay.suspend(Ino(11), Some(Ino(10)));
+        assert_eq!(overlay.schedule().map(|(_, ino)| ino).collect::<Vec<_>>(), [Ino(10)]);
+        overlay.remove(Ino(10));
+        assert_eq!(overlay.schedule().map(|(_, ino)| ino).collect::<Vec<_>>(), [Ino(11)]);
+    }
+
+    #[test]
+    fn a_name_taken_over_by_another_node_survives_the_first_ones_end() {
+        let mut overlay = Overlay::default();
+        overlay.put(change(10, None, &[], &[(1, "a")]));
+        overlay.put(change(11, None, &[], &[(1, "a")]));
+        overlay.remove(Ino(10));
+        assert_eq!(overlay.child(Ino(1), "a"), Some(Ino(11)));
+    }
+}

@@ -1,0 +1,600 @@
+//! Carries one planned step out.
+
+use std::time::Duration;
+
+use crate::model::{Access, Checksum, Entry, FieldChanges, Ino, ItemId, Kind, Name};
+use crate::store::{Body, ErrorKind, Placement, Progress, Resume, Retry, StoreError, Support};
+
+use super::identity::{is_backup, set_aside, take_over};
+use super::outcome;
+use super::plan::Step;
+use super::uploader::{Acted, Sent, Uploader, put_or_drop, waited};
+use super::{Change, Durability, LocalReason, Place, Staged, State, Ticket, Unanswered, Write, resembles};
+
+use futures_util::StreamExt;
+
+impl Uploader {
+    /// Carries a step out; `decided` is the count of the journal's commits before it was planned.
+    pub(super) async fn act(
+        &self,
+        change: &Change,
+        step: &Step,
+        remote: Option<&Entry>,
+        decided: u64,
+    ) -> Result<Acted, StoreError> {
+        match step {
+            Step::Done => self.settle(change).await,
+            Step::Forget => self.forget(change).await,
+            Step::Idle => {
+                self.suspend(change, None, decided);
+                Ok(Acted::Rest)
+            }
+            Step::WaitUntil(at) => {
+                if *at <= self.clock.now() {
+                    return Ok(Acted::Again);
+                }
+                Ok(Acted::Rest)
+            }
+            Step::WaitFor(other) => {
+                self.suspend(change, Some(*other), decided);
+                Ok(Acted::Rest)
+            }
+            Step::DecideClaim(old) => self.decide_claim(change, *old).await,
+            Step::Look { parent, name, at } => self.look(change, parent, name, *at).await,
+            Step::CreateFolder { parent, name } => {
+                match self.about_to_make(change, Durability::Written) {
+                    Some(noted) => waited(noted).await?,
+                    None => return Ok(Acted::Again),
+                }
+                let entry = self.store.create_folder(parent, name).await?;
+                self.finish(change, step, Some(&entry), None).await?;
+                Ok(Acted::Again)
+            }
+            Step::Create { parent, name } => self.create(change, step, parent, name).await,
+            Step::Replace { name } => self.replace(change, step, name.as_ref(), remote).await,
+            Step::Reupload { parent, name } => self.reupload(change, step, parent, name, remote).await,
+            Step::RemoveLeftover(id) => {
+                // Read first: a leftover that is gone already, or that changed, must not be removed blindly.
+                let old = self.store.stat(id).await?;
+                self.store.remove(&old).await?;
+                self.world.gone(change.ino, id).await?;
+                self.finish(change, step, None, None).await?;
+                Ok(Acted::Again)
+            }
+            Step::Relocate {
+                name,
+                left,
+                entered,
+                swapping,
+            } => {
+                self.relocate(change, step, (name.as_ref(), left, entered, *swapping), remote)
+                    .await
+            }
+            Step::Remove { left } => self.remove(change, left, remote).await,
+            Step::SetFields => {
+                let entry = self.known(change, remote)?;
+                let told = self
+                    .store
+                    .set_fields(std::slice::from_ref(entry), &change.fields)
+                    .await?;
+                self.finish(change, step, told.first(), Some(&[])).await?;
+                Ok(Acted::Again)
+            }
+            Step::KeepLocal(why) => {
+                let why = *why;
+                self.update(change.ino, Durability::Written, |c| c.state = State::Local { why });
+                Ok(Acted::Rest)
+            }
+            Step::Park(reason) => {
+                self.park(change.ino, reason.clone());
+                Ok(Acted::Rest)
+            }
+        }
+    }
+
+    /// Takes a change off the schedule, unless something was committed to it or to what it is to wait for since the step
+    /// was planned: then the plan is out of date, and nobody would wake it again.
+    fn suspend(&self, change: &Change, on: Option<Ino>, decided: u64) {
+        let mut guard = self.journal.lock();
+        let overlay = guard.overlay();
+        let moved = |ino: Ino| overlay.committed(ino).is_none_or(|at| at > decided);
+        if !moved(change.ino) && !on.is_some_and(moved) {
+            guard.suspend(change.ino, on);
+        }
+    }
+
+    /// Notes, before a request that makes something is sent, that it may be carried out; `None` when the node is no longer
+    /// what the request would make. Decided in one go with the check, so that a removal or a rename comes before or after.
+    fn about_to_make(&self, sent: &Change, durability: Durability) -> Option<Ticket> {
+        let at = self.clock.now();
+        let mut guard = self.journal.lock();
+        let mut change = Change::clone(guard.overlay().get(sent.ino)?);
+        if !still_wanted(&change, sent) {
+            return None;
+        }
+        let sent = Box::new(Change {
+            unanswered: None,
+            resume: None,
+            ..sent.clone()
+        });
+        change.unanswered = Some(Unanswered { at, sent });
+        Some(guard.commit(vec![Write::Put(Box::new(change))], durability))
+    }
+
+    /// The entry that a step needs.
+    fn known<'a>(&self, change: &Change, remote: Option<&'a Entry>) -> Result<&'a Entry, StoreError> {
+        let id = change.id.as_ref().map_or("", ItemId::as_str);
+        remote.ok_or_else(|| StoreError::new(ErrorKind::NotFound, "find what is known of", id))
+    }
+
+    async fn settle(&self, change: &Change) -> Result<Acted, StoreError> {
+        // Settled long enough, or nothing to tell: the catalog speaks for the node again.
+        let ticket = {
+            let mut guard = self.journal.lock();
+            let same = guard.overlay().get(change.ino).is_some_and(|now| **now == *change);
+            if !same {
+                return Ok(Acted::Again);
+            }
+            let left = match change.state {
+                State::Settling { .. } => None,
+                _ if change.id.is_none() => None,
+                _ => outcome::settled(change.clone(), self.clock.now(), self.capabilities().listing_lag_max),
+            };
+            guard.commit(vec![put_or_drop(change.ino, left)], Durability::Written)
+        };
+        waited(ticket).await?;
+        Ok(Acted::Rest)
+    }
+
+    async fn forget(&self, change: &Change) -> Result<Acted, StoreError> {
+        self.settle(change).await?;
+        if let Some(staged) = &change.staged {
+            self.world.discard(change.ino, staged).await;
+        }
+        Ok(Acted::Rest)
+    }
+
+    async fn create(&self, change: &Change, step: &Step, parent: &ItemId, name: &Name) -> Result<Acted, StoreError> {
+        if let Some(source) = &change.copy_of
+            && let Some(entry) = self.world.entry(source).await
+            && self.capabilities().server_copy.is_yes()
+            && (!self.capabilities().copy_keeps_name || entry.name == name.to_store())
+        {
+            match self.about_to_make(change, Durability::Written) {
+                Some(noted) => waited(noted).await?,
+                None => return Ok(Acted::Again),
+            }
+            let copied = self.store.copy(&entry, parent, name).await?;
+            // The copy has come with its source's fields; those set here follow by themselves.
+            let mut sent = change.clone();
+            sent.fields.clear();
+            self.finish(&sent, step, Some(&copied), None).await?;
+            return Ok(Acted::Again);
+        }
+        let Ok(_permit) = self.uploads.acquire().await else {
+            return Ok(Acted::Rest);
+        };
+        let source = self.world.source(change, None).await?;
+        let progress = self.progress(change, Publishing::Makes);
+        let entry = self
+            .store
+            .create(parent, name, &source.body, &change.fields, &progress)
+            .await?;
+        self.finish(change, step, Some(&entry), None).await?;
+        Ok(Acted::Again)
+    }
+
+    async fn replace(
+        &self,
+        change: &Change,
+        step: &Step,
+        name: Option<&Name>,
+        remote: Option<&Entry>,
+    ) -> Result<Acted, StoreError> {
+        let entry = self.known(change, remote)?;
+        if name.is_none() && self.world.same_bytes(change, entry).await {
+            self.finish(change, step, Some(entry), None).await?;
+            return Ok(Acted::Again);
+        }
+        let Ok(_permit) = self.uploads.acquire().await else {
+            return Ok(Acted::Rest);
+        };
+        let source = self.world.source(change, remote).await?;
+        let base = match &change.staged {
+            Some(staged) => staged.base.as_ref(),
+            None => Some(&entry.version),
+        };
+        let progress = self.progress(change, Publishing::Replaces);
+        let told = self.store.replace(entry, base, name, &source.body, &progress).await?;
+        self.finish(change, step, Some(&told), None).await?;
+        Ok(Acted::Again)
+    }
+
+    /// New file, verified, with the old one's fields; the old one goes in a step of its own.
+    async fn reupload(
+        &self,
+        change: &Change,
+        step: &Step,
+        parent: &ItemId,
+        name: &Name,
+        remote: Option<&Entry>,
+    ) -> Result<Acted, StoreError> {
+        let old = self.known(change, remote)?;
+        let renames = change.placing.as_ref().is_some_and(|p| p.is_moved());
+        if change.staged.is_some() && !renames && self.world.same_bytes(change, old).await {
+            self.finish(change, &Step::Replace { name: None }, Some(old), None)
+                .await?;
+            return Ok(Acted::Again);
+        }
+        let Ok(_permit) = self.uploads.acquire().await else {
+            return Ok(Acted::Rest);
+        };
+        // The store has no precondition: a fresh look right before, and what is left of the window is documented.
+        let fresh = self.store.stat(&old.id).await?;
+        let base = change
+            .staged
+            .as_ref()
+            .and_then(|s| s.base.clone())
+            .unwrap_or_else(|| old.version.clone());
+        if fresh.version != base {
+            return Err(StoreError::new(ErrorKind::Conflict, "replace", old.id.as_str()));
+        }
+        let source = self.world.source(change, remote).await?;
+        let mut fields = FieldChanges::new();
+        for (field, held) in &fresh.fields {
+            if held.access == Access::ReadWrite {
+                fields.insert(field.clone(), held.values.clone());
+            }
+        }
+        fields.extend(change.fields.clone());
+        let progress = self.progress(change, Publishing::Makes);
+        let new = self
+            .store
+            .create(parent, name, &source.body, &fields, &progress)
+            .await?;
+        verify(&new, &source.body, source.md5.as_deref())?;
+        self.finish(change, step, Some(&new), None).await?;
+        Ok(Acted::Again)
+    }
+
+    async fn relocate(
+        &self,
+        change: &Change,
+        step: &Step,
+        (name, left, entered, swapping): (Option<&Name>, &[ItemId], &[ItemId], bool),
+        remote: Option<&Entry>,
+    ) -> Result<Acted, StoreError> {
+        let entry = self.known(change, remote)?;
+        let links = change.kind == Kind::File && self.capabilities().links == Support::Yes;
+        if links && left.is_empty() && name.is_none() && entered.len() == 1 {
+            let told = self.store.link(entry, &entered[0]).await?;
+            self.finish(change, step, Some(&told), None).await?;
+            return Ok(Acted::Again);
+        }
+        let mut parents = if links {
+            self.memberships(&entry.id).await?
+        } else {
+            entry.parents.clone()
+        };
+        if links {
+            parents.retain(|p| !left.contains(p));
+            parents.extend(entered.iter().cloned());
+            parents.dedup();
+        } else if !entered.is_empty() {
+            parents = entered.to_vec();
+        }
+        let to = Placement {
+            name: name.map_or_else(|| entry.name.clone(), Name::to_store),
+            parents,
+        };
+        let told = self.store.relocate(entry, &to).await?;
+        let way_station: Option<Vec<Place>> = swapping.then(|| {
+            let now = change.placing.iter().flat_map(|p| p.now.clone());
+            now.map(|place| Place {
+                name: name.cloned().unwrap_or(place.name),
+                ..place
+            })
+            .collect()
+        });
+        self.finish(change, step, Some(&told), way_station.as_deref()).await?;
+        Ok(Acted::Again)
+    }
+
+    /// The folders an asset is in, not older than a minute: what is sent replaces them all.
+    async fn memberships(&self, id: &ItemId) -> Result<Vec<ItemId>, StoreError> {
+        match self.world.fresh_parents(id).await {
+            Some(parents) => Ok(parents),
+            None => Ok(self.store.stat(id).await?.parents),
+        }
+    }
+
+    async fn remove(&self, change: &Change, left: &[ItemId], remote: Option<&Entry>) -> Result<Acted, StoreError> {
+        let Some(id) = &change.id else {
+            return self.forget(change).await;
+        };
+        if self.brakes(change) {
+            self.world.problem(
+                change.ino,
+                "held: more deletions than delete_max allows; approve or discard them",
+            );
+            self.update(change.ino, Durability::Synced, |c| c.state = State::Held);
+            return Ok(Acted::Rest);
+        }
+        let stored;
+        let entry = match remote {
+            Some(entry) => entry,
+            None => {
+                stored = self.store.stat(id).await?;
+                &stored
+            }
+        };
+        if change.kind == Kind::File && self.capabilities().links == Support::Yes {
+            let mut rest = self.memberships(id).await?;
+            let held = rest.len();
+            rest.retain(|p| !left.contains(p));
+            if !rest.is_empty() && rest.len() < held {
+                // Somebody put it into another folder meanwhile: it only leaves ours.
+                let to = Placement {
+                    name: entry.name.clone(),
+                    parents: rest,
+                };
+                let told = self.store.relocate(entry, &to).await?;
+                self.world.took(change.ino, &told, &[], None, None).await?;
+                return self.settle(change).await;
+            }
+        }
+        self.store.remove(entry).await?;
+        self.removed(change).await?;
+        if let Some(staged) = &change.staged {
+            self.world.discard(change.ino, staged).await;
+        }
+        Ok(Acted::Rest)
+    }
+
+    /// Identity rules 1 and 2 for a node that was moved aside by the program that made the new one.
+    async fn decide_claim(&self, change: &Change, old: Ino) -> Result<Acted, StoreError> {
+        let aside = self.journal.change(old);
+        let remote = match aside.as_ref().and_then(|a| a.id.as_ref()) {
+            Some(id) => self.world.entry(id).await,
+            None => None,
+        };
+        let secured = match (&aside, &remote) {
+            (Some(aside), Some(remote)) if !aside.is_removal() && is_set_aside(aside) => {
+                Some(self.world.secure(aside, remote).await?)
+            }
+            _ => None,
+        };
+        let ticket = {
+            let mut guard = self.journal.lock();
+            let now = (
+                guard.overlay().get(change.ino).cloned(),
+                guard.overlay().get(old).cloned(),
+            );
+            if now.0.as_deref() != Some(change) || now.1 != aside {
+                return Ok(Acted::Again);
+            }
+            let version = remote.as_ref().map(|r| r.version.clone());
+            let writes = claim_writes(change, aside.as_deref(), secured, version);
+            guard.commit(writes, Durability::Synced)
+        };
+        waited(ticket).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Looks for what a request without an answer may have made.
+    async fn look(
+        &self,
+        change: &Change,
+        parent: &ItemId,
+        name: &Name,
+        at: crate::model::Timestamp,
+    ) -> Result<Acted, StoreError> {
+        let sent = match &change.unanswered {
+            Some(unanswered) => Change::clone(&unanswered.sent),
+            None => change.clone(),
+        };
+        let Some(folder) = self.world.entry(parent).await else {
+            return Err(StoreError::new(ErrorKind::NotFound, "look into", parent.as_str()));
+        };
+        // The counts in an old answer could make the store skip what is to be found.
+        let folder = Entry {
+            children: None,
+            ..Entry::clone(&folder)
+        };
+        let began = self.clock.now();
+        let mut listing = self.store.list(&folder);
+        let mut found = Vec::new();
+        while let Some(batch) = listing.next().await {
+            found.extend(
+                batch?
+                    .into_iter()
+                    .filter(|e| e.kind == sent.kind && resembles(e, name, &sent)),
+            );
+        }
+        for entry in found {
+            if !self.world.knows(&entry.id).await {
+                tracing::info!(id = %entry.id, "a request whose answer was lost had been carried out");
+                let step = match (&sent.id, sent.kind) {
+                    (_, Kind::Folder) => Step::CreateFolder {
+                        parent: parent.clone(),
+                        name: name.clone(),
+                    },
+                    (None, Kind::File) => Step::Create {
+                        parent: parent.clone(),
+                        name: name.clone(),
+                    },
+                    (Some(_), Kind::File) => Step::Reupload {
+                        parent: parent.clone(),
+                        name: name.clone(),
+                    },
+                };
+                self.finish(&sent, &step, Some(&entry), None).await?;
+                return Ok(Acted::Again);
+            }
+        }
+        let lag = self.capabilities().listing_lag_max;
+        let ready = at.plus(lag);
+        // Absence proves nothing until a listing is younger than the store's lag.
+        self.update(change.ino, Durability::Written, |c| {
+            if began >= ready {
+                if let State::Ambiguous { .. } = c.state {
+                    c.state = State::Pending;
+                }
+                c.unanswered = None;
+            } else {
+                c.ready_at = c.ready_at.max(ready);
+            }
+        });
+        Ok(if began >= ready { Acted::Again } else { Acted::Rest })
+    }
+
+    fn progress<'a>(&'a self, change: &'a Change, publishing: Publishing) -> Follow<'a> {
+        self.sent.lock().insert(change.ino, Sent::default());
+        Follow {
+            uploader: self,
+            change,
+            publishing,
+        }
+    }
+}
+
+/// Whether the node was moved aside under a backup's name, in its own folder.
+fn is_set_aside(aside: &Change) -> bool {
+    let Some(placing) = &aside.placing else { return false };
+    match (placing.base.as_slice(), placing.now.as_slice()) {
+        ([base, ..], [now, ..]) => is_backup(base, now),
+        _ => false,
+    }
+}
+
+fn claim_writes(
+    change: &Change,
+    aside: Option<&Change>,
+    secured: Option<Staged>,
+    version: Option<crate::model::ContentVersion>,
+) -> Vec<Write> {
+    let unclaimed = || {
+        Write::Put(Box::new(Change {
+            claim: None,
+            ..change.clone()
+        }))
+    };
+    let Some(aside) = aside else { return vec![unclaimed()] };
+    let Some(id) = aside.id.clone() else {
+        return vec![unclaimed(), Write::Put(Box::new(free(aside)))];
+    };
+    if !aside.is_removal() && secured.is_none() {
+        return vec![unclaimed(), Write::Put(Box::new(free(aside)))];
+    }
+    let taken = take_over(change, aside, &[], version);
+    let mut writes = vec![Write::Identify(taken.ino, id), Write::Put(Box::new(taken))];
+    writes.push(match secured {
+        Some(bytes) => {
+            let mut own = set_aside(aside, bytes);
+            own.state = State::Local { why: LocalReason::Junk };
+            Write::Put(Box::new(own))
+        }
+        None => Write::Drop(aside.ino),
+    });
+    writes
+}
+
+fn free(aside: &Change) -> Change {
+    Change {
+        claimed_by: None,
+        ..aside.clone()
+    }
+}
+
+/// Nothing old is removed before the new bytes are known to be whole.
+fn verify(new: &Entry, body: &Body, md5: Option<&str>) -> Result<(), StoreError> {
+    let wrong = |what: String| {
+        StoreError::new(ErrorKind::Protocol, "verify the upload of", new.id.as_str())
+            .because(what)
+            .retry(Retry::After(Duration::from_secs(5)))
+    };
+    if let Some(size) = new.size
+        && size != body.size_bytes()
+    {
+        return Err(wrong(format!("the store has {size} bytes of {}", body.size_bytes())));
+    }
+    match (&new.checksum, md5) {
+        (Some(Checksum::Md5(theirs)), Some(ours)) if theirs != ours => Err(wrong("the checksums differ".into())),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what is about to be published is still what the node is to become.
+fn still_wanted(now: &Change, sent: &Change) -> bool {
+    let same_bytes = match (&now.staged, &sent.staged) {
+        (Some(now), Some(then)) => {
+            now.body == then.body && now.generation == then.generation && now.phase == then.phase
+        }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    same_bytes && now.id == sent.id && now.is_removal() == sent.is_removal()
+}
+
+/// What the end of an upload does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Publishing {
+    /// Another item is in the store, and a second one if it is repeated.
+    Makes,
+    /// The item is the same as before; repeating it changes nothing.
+    Replaces,
+}
+
+/// Follows one upload: keeps how far it got in the journal, and stops it when newer bytes come.
+struct Follow<'a> {
+    uploader: &'a Uploader,
+    change: &'a Change,
+    publishing: Publishing,
+}
+
+impl Follow<'_> {
+    fn is_of_this_upload(&self, now: &Change) -> bool {
+        still_wanted(now, self.change) && now.placing == self.change.placing
+    }
+}
+
+impl Progress for Follow<'_> {
+    fn resume(&self) -> Option<Resume> {
+        let now = self.uploader.journal.change(self.change.ino)?;
+        self.is_of_this_upload(&now).then(|| now.resume.clone())?
+    }
+
+    fn save(&self, resume: &Resume) {
+        let kept = self.uploader.update(self.change.ino, Durability::Written, |change| {
+            // Never kept for other bytes, or another name, than those that were sent.
+            if self.is_of_this_upload(change) {
+                change.resume = Some(resume.clone());
+            }
+        });
+        // Losing it costs a chunk that is sent again, so nobody waits for it.
+        drop(kept);
+    }
+
+    fn sent(&self, bytes: u64) {
+        if let Some(sent) = self.uploader.sent.lock().get_mut(&self.change.ino) {
+            sent.bytes += bytes;
+        }
+    }
+
+    fn may_publish(&self) -> bool {
+        if self.uploader.world.being_written(self.change.ino) {
+            return false;
+        }
+        match self.publishing {
+            Publishing::Makes => {
+                // Nobody waits for the note: it goes to the disk ahead of a request that crosses a network.
+                let noted = self.uploader.about_to_make(self.change, Durability::Written);
+                noted.is_some()
+            }
+            Publishing::Replaces => {
+                let now = self.uploader.journal.change(self.change.ino);
+                now.is_some_and(|now| still_wanted(&now, self.change))
+            }
+        }
+    }
+}

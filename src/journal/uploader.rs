@@ -1,0 +1,631 @@
+//! Brings the store to what people see here: takes changes as they become ready, parent before child, many at a time.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use crate::http::{Class, Context, with_context};
+use crate::model::{Entry, Ino, ItemId, Kind, SharedClock, Timestamp};
+use crate::store::{Capabilities, ErrorKind, IdScheme, Retry, SharedStore, SiblingNames, StoreError};
+
+use super::outcome::{self, Verdict};
+use super::plan::{Facts, Folder, Occupant, Step, plan};
+use super::world::World;
+use super::{Change, Durability, Journal, Place, Placing, State, Ticket, Write};
+
+/// Nodes worked on at the same time.
+const NODES_IN_FLIGHT_MAX: usize = 16;
+/// Bodies uploaded at the same time.
+const UPLOADS_IN_FLIGHT_MAX: usize = 4;
+/// Steps of one node without a pause: more means that planning does not converge.
+const STEPS_MAX: usize = 16;
+/// Window of the deletion brake.
+const DELETE_WINDOW: Duration = Duration::from_secs(600);
+
+/// What the uploader is allowed.
+#[derive(Clone, Debug)]
+pub struct UploaderConfig {
+    /// Deletions of published assets in ten minutes before the rest is held; 0 is no brake.
+    pub delete_max: usize,
+}
+
+impl Default for UploaderConfig {
+    fn default() -> Self {
+        Self { delete_max: 1000 }
+    }
+}
+
+/// Bytes of an upload that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Acknowledged so far.
+    pub bytes: u64,
+}
+
+/// The uploader of one store.
+pub struct Uploader {
+    pub(super) journal: Arc<Journal>,
+    pub(super) store: SharedStore,
+    pub(super) world: Arc<dyn World>,
+    pub(super) clock: SharedClock,
+    config: UploaderConfig,
+    in_flight: Mutex<HashSet<Ino>>,
+    pub(super) sent: Mutex<HashMap<Ino, Sent>>,
+    nodes: Arc<Semaphore>,
+    /// Held shared by every step, and alone by the move of a folder whose path is in the ids below it.
+    paths: tokio::sync::RwLock<()>,
+    pub(super) uploads: Semaphore,
+    deletions: Mutex<VecDeque<Timestamp>>,
+    stop: watch::Sender<bool>,
+}
+
+/// How one step ended.
+pub(super) enum Acted {
+    /// The change is as it was left by the step; plan again.
+    Again,
+    /// Nothing more for now.
+    Rest,
+}
+
+impl Uploader {
+    /// An uploader that does nothing until [`Uploader::run`].
+    pub fn new(
+        journal: Arc<Journal>,
+        store: SharedStore,
+        world: Arc<dyn World>,
+        clock: SharedClock,
+        config: UploaderConfig,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            store,
+            world,
+            clock,
+            config,
+            in_flight: Mutex::default(),
+            sent: Mutex::default(),
+            nodes: Arc::new(Semaphore::new(NODES_IN_FLIGHT_MAX)),
+            paths: tokio::sync::RwLock::default(),
+            uploads: Semaphore::new(UPLOADS_IN_FLIGHT_MAX),
+            deletions: Mutex::default(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// Bytes of a node's upload that the store has acknowledged.
+    pub fn sent_bytes(&self, ino: Ino) -> Option<u64> {
+        self.sent.lock().get(&ino).map(|s| s.bytes)
+    }
+
+    /// Ends [`Uploader::run`] once what is in flight has come to rest.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        self.journal.wake();
+    }
+
+    /// Works until [`Uploader::stop`].
+    pub async fn run(self: Arc<Self>) {
+        let mut stop = self.stop.subscribe();
+        while !*stop.borrow_and_update() {
+            let next = self.start_ready();
+            let pause = next.map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
+            tokio::select! {
+                () = self.journal.woken() => {}
+                () = self.clock.sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        // What is in flight holds a permit each.
+        if self.nodes.acquire_many(NODES_IN_FLIGHT_MAX as u32).await.is_err() {
+            tracing::error!("the uploader's permits are gone");
+        }
+    }
+
+    /// Starts what is ready; answers when the next change will be.
+    fn start_ready(self: &Arc<Self>) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let guard = self.journal.lock();
+        let mut in_flight = self.in_flight.lock();
+        for (at, ino) in guard.overlay().schedule() {
+            if at > now {
+                return Some(at);
+            }
+            if in_flight.contains(&ino) {
+                continue;
+            }
+            let Ok(permit) = self.nodes.clone().try_acquire_owned() else {
+                return None;
+            };
+            in_flight.insert(ino);
+            let uploader = self.clone();
+            tokio::spawn(with_context(Context::of(Class::Upload), async move {
+                uploader.drive(ino).await;
+                uploader.in_flight.lock().remove(&ino);
+                uploader.sent.lock().remove(&ino);
+                drop(permit);
+                uploader.journal.wake();
+            }));
+        }
+        None
+    }
+
+    /// One step after the other, until the node rests.
+    async fn drive(&self, ino: Ino) {
+        for _ in 0..STEPS_MAX {
+            let Some((change, step, acted)) = self.step(ino).await else {
+                return;
+            };
+            match acted {
+                Ok(Acted::Again) => {}
+                Ok(Acted::Rest) => return,
+                Err(error) => {
+                    self.failed(&change, &step, &error).await;
+                    return;
+                }
+            }
+        }
+        tracing::error!(ino = ino.0, "a change does not come to rest; trying again in a minute");
+        let at = self.clock.now().plus(Duration::from_secs(60));
+        self.update(ino, Durability::Written, |change| change.ready_at = at);
+    }
+
+    /// Decides on one step and carries it out. Where ids are paths, a folder moves alone: every id below it changes.
+    async fn step(&self, ino: Ino) -> Option<(Arc<Change>, Step, Result<Acted, StoreError>)> {
+        {
+            let _among_others = self.paths.read().await;
+            let (change, step, remote, decided) = self.planned(ino).await?;
+            let moves_paths = change.kind == Kind::Folder
+                && self.capabilities().ids == IdScheme::Path
+                && matches!(step, Step::Relocate { .. });
+            if !moves_paths {
+                let acted = self.act(&change, &step, remote.as_deref(), decided).await;
+                return Some((change, step, acted));
+            }
+        }
+        let _alone = self.paths.write().await;
+        let (change, step, remote, decided) = self.planned(ino).await?;
+        let acted = self.act(&change, &step, remote.as_deref(), decided).await;
+        Some((change, step, acted))
+    }
+
+    /// A change, its next step, what the store was last known to hold of it, and the commit that this rests on.
+    async fn planned(&self, ino: Ino) -> Option<(Arc<Change>, Step, Option<Arc<Entry>>, u64)> {
+        loop {
+            let (change, decided) = {
+                let guard = self.journal.lock();
+                let change = guard.overlay().get(ino).cloned()?;
+                (change, guard.overlay().commits())
+            };
+            if self.free_unclaimed(&change) {
+                continue;
+            }
+            let (step, remote) = self.decide(&change).await;
+            tracing::debug!(ino = ino.0, ?step, "next step");
+            return Some((change, step, remote, decided));
+        }
+    }
+
+    /// A node waits for a file that may become its next version only while that one is on its way: not when it is gone, or
+    /// itself waits for the user.
+    fn free_unclaimed(&self, change: &Change) -> bool {
+        let Some(by) = change.claimed_by else { return false };
+        let claimer = self.journal.change(by);
+        let waits = claimer.is_some_and(|c| c.claim == Some(change.ino) && c.is_scheduled());
+        if !waits {
+            self.update(change.ino, Durability::Written, |c| {
+                if c.claimed_by == Some(by) {
+                    c.claimed_by = None;
+                }
+            });
+        }
+        !waits
+    }
+
+    async fn decide(&self, change: &Change) -> (Step, Option<Arc<Entry>>) {
+        let remote = match &change.id {
+            Some(id) => self.world.entry(id).await,
+            None => None,
+        };
+        let mut folders = HashMap::new();
+        let mut occupants = HashMap::new();
+        let places: Vec<Place> = match &change.placing {
+            Some(placing) => placing.now.iter().chain(&placing.base).cloned().collect(),
+            None => Vec::new(),
+        };
+        let asked = change.unanswered.iter().flat_map(|u| &u.sent.placing);
+        let places: Vec<Place> = places.into_iter().chain(asked.flat_map(|p| p.now.clone())).collect();
+        for place in &places {
+            let folder = self.folder(place.parent).await;
+            if let Folder::There(id) = &folder
+                && self.store.capabilities().sibling_names == SiblingNames::Unique
+            {
+                let occupant = self.occupant(change, place, id).await;
+                occupants.insert((place.parent, place.name.clone()), occupant);
+            }
+            folders.insert(place.parent, folder);
+        }
+        let work_inside = if change.is_removal() {
+            self.work_inside(change.ino)
+        } else {
+            None
+        };
+        let facts = Facts {
+            change,
+            capabilities: self.store.capabilities(),
+            now: self.clock.now(),
+            being_written: self.world.being_written(change.ino),
+            work_inside,
+            folder: &|ino| folders.get(&ino).cloned().unwrap_or(Folder::Gone),
+            occupant: &|ino, name| occupants.get(&(ino, name.clone())).copied().unwrap_or(Occupant::Nobody),
+            objection: &|name| self.store.check_name(name, change.kind).err().map(|e| e.to_string()),
+        };
+        (plan(&facts), remote)
+    }
+
+    async fn folder(&self, ino: Ino) -> Folder {
+        if let Some(change) = self.journal.change(ino) {
+            if change.is_removal() {
+                return Folder::Gone;
+            }
+            match (&change.id, &change.state) {
+                (Some(id), _) => return Folder::There(id.clone()),
+                (None, State::Parked { .. } | State::Held) => return Folder::Stuck,
+                (None, _) => return Folder::Awaited,
+            }
+        }
+        match self.world.item_of(ino).await {
+            Some(id) => Folder::There(id),
+            None => Folder::Gone,
+        }
+    }
+
+    /// Who stands in the way of a name in a store where it is unique.
+    async fn occupant(&self, change: &Change, place: &Place, folder: &ItemId) -> Occupant {
+        let Some(other) = self
+            .world
+            .occupant(folder, &place.name)
+            .await
+            .filter(|o| *o != change.ino)
+        else {
+            return Occupant::Nobody;
+        };
+        let guard = self.journal.lock();
+        if is_inside(guard.overlay(), change, other) {
+            return Occupant::Swapping;
+        }
+        let mut at = other;
+        // Follow who waits for whom: a chain that comes back here is a swap.
+        for _ in 0..64 {
+            let Some(next) = guard.overlay().get(at) else {
+                return if at == other {
+                    Occupant::Nobody
+                } else {
+                    Occupant::Leaving(other)
+                };
+            };
+            let leaving = next.placing.as_ref().is_some_and(|p| p.is_moved());
+            if !leaving {
+                return if at == other {
+                    Occupant::Nobody
+                } else {
+                    Occupant::Leaving(other)
+                };
+            }
+            let wants = next.placing.iter().flat_map(|p| &p.now);
+            let mine = |place: &Place| change.placing.iter().any(|p| p.base.contains(place));
+            let mut blocked_by = None;
+            for wanted in wants {
+                if mine(wanted) {
+                    return Occupant::Swapping;
+                }
+                let has = |c: &&Arc<Change>| c.ino != at && c.placing.iter().any(|p| p.base.contains(wanted));
+                blocked_by = guard
+                    .overlay()
+                    .touching(wanted.parent)
+                    .find(has)
+                    .map(|c| c.ino)
+                    .or(blocked_by);
+            }
+            match blocked_by {
+                Some(next) => at = next,
+                None => return Occupant::Leaving(other),
+            }
+        }
+        Occupant::Swapping
+    }
+
+    fn work_inside(&self, folder: Ino) -> Option<Ino> {
+        let guard = self.journal.lock();
+        let busy = guard
+            .overlay()
+            .touching(folder)
+            .find(|c| c.ino != folder && c.is_outstanding());
+        busy.map(|c| c.ino)
+    }
+
+    /// Alters a change under the lock, if it is still there.
+    pub(super) fn update(&self, ino: Ino, durability: Durability, alter: impl FnOnce(&mut Change)) -> Option<Ticket> {
+        let mut guard = self.journal.lock();
+        let mut change = Change::clone(guard.overlay().get(ino)?);
+        alter(&mut change);
+        Some(guard.commit(vec![Write::Put(Box::new(change))], durability))
+    }
+
+    async fn failed(&self, change: &Change, step: &Step, error: &StoreError) {
+        let now = self.clock.now();
+        let verdict = outcome::failed(change, step, error, now, rand::random::<f64>());
+        if error.kind != ErrorKind::Cancelled {
+            tracing::warn!(ino = change.ino.0, ?verdict, "{error}");
+        }
+        let text = error.to_string();
+        let verdict_is_certain = error.retry != Retry::Ambiguous;
+        let note = |change: &mut Change, at: Timestamp| {
+            if change.resume.is_none() && verdict_is_certain {
+                // The request was refused: nothing was made.
+                change.unanswered = None;
+            }
+            change.attempts = change.attempts.saturating_add(1);
+            change.last_error = Some(text.clone());
+            change.ready_at = change.ready_at.max(at);
+        };
+        let result = match verdict {
+            Verdict::Later(at) => {
+                let cancelled = error.kind == ErrorKind::Cancelled;
+                self.update(change.ino, Durability::Written, |c| {
+                    if cancelled {
+                        c.resume = None;
+                    } else {
+                        note(c, at);
+                    }
+                });
+                Ok(())
+            }
+            Verdict::Look(at) => {
+                self.update(change.ino, Durability::Synced, |c| {
+                    note(c, at);
+                    if !matches!(c.state, State::Ambiguous { .. }) {
+                        c.state = State::Ambiguous { at: now };
+                    }
+                });
+                Ok(())
+            }
+            Verdict::Missing(at) => {
+                self.update(change.ino, Durability::Written, |c| {
+                    note(c, at);
+                    c.missing_since.get_or_insert(now);
+                });
+                Ok(())
+            }
+            Verdict::Gone => match step {
+                Step::RemoveLeftover(_) => self.finish(change, step, None, None).await,
+                _ => self.removed(change).await,
+            },
+            Verdict::Conflict => self.world.conflict(change.ino).await,
+            Verdict::Park(reason) => {
+                self.park(change.ino, reason);
+                Ok(())
+            }
+            Verdict::Restore(reason) => self.restore(change, &reason).await,
+        };
+        if let Err(e) = result {
+            tracing::error!(ino = change.ino.0, "{e}");
+            let at = now.plus(Duration::from_secs(60));
+            self.update(change.ino, Durability::Written, |c| note(c, at));
+        }
+    }
+
+    pub(super) fn park(&self, ino: Ino, reason: String) {
+        self.world.problem(ino, &reason);
+        self.update(ino, Durability::Synced, |change| {
+            change.last_error = Some(reason.clone());
+            change.state = State::Parked { reason };
+        });
+    }
+
+    /// A deletion that the store refuses: the node is there again.
+    async fn restore(&self, change: &Change, reason: &str) -> Result<(), StoreError> {
+        self.world.problem(change.ino, reason);
+        let ticket = self.journal.write(vec![Write::Drop(change.ino)], Durability::Written);
+        waited(ticket).await?;
+        self.world.restored(change.ino).await;
+        Ok(())
+    }
+
+    /// Whether one more deletion goes beyond the brake.
+    pub(super) fn brakes(&self, change: &Change) -> bool {
+        if self.config.delete_max == 0 || change.approved {
+            return false;
+        }
+        let now = self.clock.now();
+        let mut deletions = self.deletions.lock();
+        while deletions.front().is_some_and(|at| now.since(*at) > DELETE_WINDOW) {
+            deletions.pop_front();
+        }
+        if deletions.len() >= self.config.delete_max {
+            return true;
+        }
+        deletions.push_back(now);
+        false
+    }
+
+    /// The item is gone in the store.
+    pub(super) async fn removed(&self, sent: &Change) -> Result<(), StoreError> {
+        let Some(id) = &sent.id else { return Ok(()) };
+        self.world.gone(sent.ino, id).await?;
+        let ticket = {
+            let mut guard = self.journal.lock();
+            let lag = self.capabilities().listing_lag_max;
+            let mut writes = Vec::new();
+            match guard.overlay().get(sent.ino).filter(|c| c.id.as_ref() == Some(id)) {
+                Some(current) if current.is_removal() => {
+                    writes.push(put_or_drop(
+                        sent.ino,
+                        outcome::removed(current, id, self.clock.now(), lag),
+                    ));
+                }
+                // A program took the node up again while the request was under way: it is made anew.
+                Some(current) => writes.push(Write::Put(Box::new(current.unpublished()))),
+                None => {}
+            }
+            let heir = guard.overlay().by_id(id);
+            if let Some(heir) = heir.filter(|c| c.ino != sent.ino && c.id.as_ref() == Some(id)) {
+                writes.push(Write::Put(Box::new(heir.unpublished())));
+            }
+            guard.commit(writes, Durability::Written)
+        };
+        waited(ticket).await
+    }
+
+    /// A step is through: the catalog has its result before the journal lets go of the wish.
+    pub(super) async fn finish(
+        &self,
+        sent: &Change,
+        step: &Step,
+        entry: Option<&Entry>,
+        names: Option<&[Place]>,
+    ) -> Result<(), StoreError> {
+        let sends_bytes = matches!(step, Step::Create { .. } | Step::Replace { .. } | Step::Reupload { .. });
+        let staged = sent.staged.as_ref().filter(|_| sends_bytes);
+        let before = match &sent.id {
+            Some(id) => self.world.entry(id).await.map(|e| e.version.clone()),
+            None => None,
+        };
+        if let Some(entry) = entry {
+            let places = names
+                .or_else(|| sent.placing.as_ref().map(|p| p.now.as_slice()))
+                .unwrap_or_default();
+            let old = sent.id.as_ref().filter(|old| **old != entry.id);
+            self.world.took(sent.ino, entry, places, old, staged).await?;
+        }
+        let taken = 'taken: {
+            let mut guard = self.journal.lock();
+            let Some(current) = heir_of(guard.overlay(), sent) else {
+                break 'taken None;
+            };
+            let mut left = outcome::succeeded(&current, sent, step, entry, before.as_ref());
+            // What a program did meanwhile has its own quiet time; our own next step need not wait.
+            left.ready_at = if Arc::as_ptr(&current) == std::ptr::from_ref(sent) {
+                self.clock.now()
+            } else {
+                current.ready_at
+            };
+            let still_staged = left.staged.is_some();
+            let mut writes = Vec::new();
+            if let Some(id) = left.id.as_ref().filter(|id| Some(*id) != sent.id.as_ref()) {
+                writes.push(Write::Identify(left.ino, id.clone()));
+            }
+            let settles = left.is_empty() && left.state == State::Pending && left.claimed_by.is_none();
+            if sent.placing.as_ref().is_some_and(|p| p.is_moved()) {
+                left.placed_at = Some(self.clock.now());
+            }
+            let lag = self.capabilities().listing_lag_max;
+            let left = if settles {
+                outcome::settled(left, self.clock.now(), lag)
+            } else {
+                Some(left)
+            };
+            writes.push(put_or_drop(current.ino, left));
+            Some((guard.commit(writes, Durability::Written), still_staged))
+        };
+        let Some((ticket, still_staged)) = taken else {
+            return self.remove_stray(sent, step, entry).await;
+        };
+        waited(ticket).await?;
+        if let (Some(staged), Some(entry), false) = (staged, entry, still_staged) {
+            self.world.published(sent.ino, staged, entry).await;
+        }
+        Ok(())
+    }
+
+    /// An item was made for a node that was removed, or became another item's next version, while the request was under
+    /// way: it is removed again.
+    async fn remove_stray(&self, sent: &Change, step: &Step, entry: Option<&Entry>) -> Result<(), StoreError> {
+        let makes = matches!(step, Step::Create { .. } | Step::CreateFolder { .. });
+        let Some(entry) = entry.filter(|_| makes) else {
+            return Ok(());
+        };
+        let journal = self.journal.clone();
+        let allocated = tokio::task::spawn_blocking(move || journal.allocate()).await;
+        let ino = match allocated {
+            Ok(Ok(ino)) => ino,
+            Ok(Err(e)) => {
+                return Err(StoreError::new(ErrorKind::Local, "note a stray copy", entry.id.as_str()).because(e));
+            }
+            Err(e) => return Err(StoreError::new(ErrorKind::Local, "note a stray copy", entry.id.as_str()).because(e)),
+        };
+        let mut stray = Change::of(
+            ino,
+            sent.kind,
+            Some(entry.id.clone()),
+            self.journal.next_seq(),
+            self.clock.now(),
+        );
+        stray.placing = Some(Placing {
+            base: sent.placing.iter().flat_map(|p| p.now.clone()).take(1).collect(),
+            now: Vec::new(),
+        });
+        let mut writes = vec![Write::Identify(ino, entry.id.clone()), Write::Put(Box::new(stray))];
+        {
+            let mut guard = self.journal.lock();
+            if let Some(current) = guard.overlay().get(sent.ino) {
+                writes.push(Write::Put(Box::new(Change {
+                    unanswered: None,
+                    resume: None,
+                    ..Change::clone(current)
+                })));
+                if let Some(id) = &current.id {
+                    writes.push(Write::Identify(sent.ino, id.clone()));
+                }
+            }
+            guard.commit(writes, Durability::Written)
+        }
+        .wait()
+        .await
+        .map_err(|e| StoreError::new(ErrorKind::Local, "note a stray copy", entry.id.as_str()).because(e))
+    }
+
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        self.store.capabilities()
+    }
+}
+
+/// Who has the result of a request coming: the node it was sent for, or the one that took over its identity meanwhile.
+fn heir_of(overlay: &super::Overlay, sent: &Change) -> Option<Arc<Change>> {
+    let current = overlay.get(sent.ino).filter(|c| c.id == sent.id);
+    let heir = || sent.id.as_ref().and_then(|id| overlay.by_id(id));
+    current.or_else(heir).cloned()
+}
+
+/// Whether a node still leaves `folder`, or a folder below it, in the store: a folder that is to go waits for that.
+fn is_inside(overlay: &super::Overlay, change: &Change, folder: Ino) -> bool {
+    change.placing.iter().flat_map(|p| &p.base).any(|place| {
+        let mut at = place.parent;
+        for _ in 0..64 {
+            if at == folder {
+                return overlay.get(folder).is_some_and(|f| f.is_removal());
+            }
+            let above = overlay.get(at).and_then(|f| f.placing.as_ref()?.base.first());
+            match above {
+                Some(above) => at = above.parent,
+                None => return false,
+            }
+        }
+        false
+    })
+}
+
+pub(super) fn put_or_drop(ino: Ino, change: Option<Change>) -> Write {
+    match change {
+        Some(change) => Write::Put(Box::new(change)),
+        None => Write::Drop(ino),
+    }
+}
+
+/// Waits for the journal, as a step of a store would fail.
+pub(super) async fn waited(ticket: Ticket) -> Result<(), StoreError> {
+    let lost = |e| StoreError::new(ErrorKind::Local, "write the journal", "").because(e);
+    ticket.wait().await.map_err(lost)
+}

@@ -1,0 +1,78 @@
+//! What the uploader needs of the rest of the program, as one interface: the tree and the bodies belong to others.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::model::{Entry, Ino, ItemId, Name};
+use crate::store::{Body, StoreError};
+
+use super::{Change, Place, Staged};
+
+/// The bytes of an upload.
+pub struct Source {
+    /// Where to read them.
+    pub body: Body,
+    /// For whole-file comparisons, when it is known: lower-case hex MD5.
+    pub md5: Option<String>,
+}
+
+/// The tree and the bodies, as the uploader sees them.
+#[async_trait]
+pub trait World: Send + Sync + 'static {
+    /// The item behind a node, when the store has it.
+    async fn item_of(&self, ino: Ino) -> Option<ItemId>;
+
+    /// What the store was last known to hold.
+    async fn entry(&self, id: &ItemId) -> Option<Arc<Entry>>;
+
+    /// Whether this item was known before a request whose answer was lost.
+    async fn knows(&self, id: &ItemId) -> bool;
+
+    /// The node that has this name in the store.
+    async fn occupant(&self, folder: &ItemId, name: &Name) -> Option<Ino>;
+
+    /// The folders of an item, when they were read directly within the last minute.
+    async fn fresh_parents(&self, id: &ItemId) -> Option<Vec<ItemId>>;
+
+    /// Whether a program has the node open for writing.
+    fn being_written(&self, ino: Ino) -> bool;
+
+    /// The bytes to send: the staged ones, else the store's own, fetched in full.
+    async fn source(&self, change: &Change, remote: Option<&Entry>) -> Result<Source, StoreError>;
+
+    /// Whether the staged bytes are what the store has.
+    async fn same_bytes(&self, change: &Change, remote: &Entry) -> bool;
+
+    /// A staged copy of what the store has, for a backup that becomes a file of its own.
+    async fn secure(&self, change: &Change, remote: &Entry) -> Result<Staged, StoreError>;
+
+    /// The store confirmed this: the catalog takes it durably, under these names. `old` is the id it had before;
+    /// `staged` are the bytes that were sent.
+    async fn took(
+        &self,
+        ino: Ino,
+        entry: &Entry,
+        places: &[Place],
+        old: Option<&ItemId>,
+        staged: Option<&Staged>,
+    ) -> Result<(), StoreError>;
+
+    /// The store confirmed that the item is gone.
+    async fn gone(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError>;
+
+    /// The journal no longer needs the staged bytes: they are the clean body of `entry` now.
+    async fn published(&self, ino: Ino, staged: &Staged, entry: &Entry);
+
+    /// The staged bytes are of no use to anyone.
+    async fn discard(&self, ino: Ino, staged: &Staged);
+
+    /// Somebody else's version is in the store: put these bytes beside it.
+    async fn conflict(&self, ino: Ino) -> Result<(), StoreError>;
+
+    /// The wish was dropped (a deletion that the store refuses): show the node again.
+    async fn restored(&self, ino: Ino);
+
+    /// A person should hear of this.
+    fn problem(&self, ino: Ino, text: &str);
+}

@@ -1,0 +1,7 @@
+//! The program `assetfs`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    assetfs::cli::run()
+}

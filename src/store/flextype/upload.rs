@@ -1,0 +1,426 @@
+//! New content under an exact name: an upload to a temporary slug name, its metadata, and a move that never overwrites.
+//!
+//! What lies on the site in between is kept in the upload's [`Resume`], so that an attempt that was cut off goes on or is
+//! swept up by the next one:
+//! - `temporary`: our upload, not yet under its name;
+//! - `aside`: the old content while the new one takes its name, so that at no point the only copy is gone.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ContentVersion, Entry, Field, FieldChanges, Kind, Timestamp};
+use crate::store::{Body, ErrorKind, Progress, Result, Resume, Retry, StoreError};
+
+use super::api::{Api, Looked, Noun, Written, failure};
+use super::decode::Object;
+use super::listing::{self, Memory};
+use super::path::RemotePath;
+use super::rules::{self, Treatment};
+use super::{fields, write};
+
+const TEMPORARY: &str = "assetfs-tmp-";
+const ASIDE: &str = "assetfs-old-";
+/// For how long a temporary is taken for an upload on its way, and not listed.
+const IN_PROGRESS_FOR: Duration = Duration::from_secs(3_600);
+
+/// What an attempt has put on the site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Steps {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temporary: Option<String>,
+    /// How many bytes the site stored under the temporary name, once all were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aside: Option<String>,
+}
+
+impl Steps {
+    fn of(progress: &dyn Progress) -> Self {
+        let resume = progress.resume();
+        resume
+            .and_then(|resume| serde_json::from_str(&resume.upload).ok())
+            .unwrap_or_default()
+    }
+
+    fn save(&self, progress: &dyn Progress) {
+        let upload = if *self == Self::default() {
+            String::new()
+        } else {
+            serde_json::json!(self).to_string()
+        };
+        progress.save(&Resume {
+            upload,
+            ..Resume::default()
+        });
+    }
+
+    fn temporary(&self) -> Option<RemotePath> {
+        self.temporary.as_deref().and_then(RemotePath::parse)
+    }
+
+    fn aside(&self) -> Option<RemotePath> {
+        self.aside.as_deref().and_then(RemotePath::parse)
+    }
+}
+
+/// A fresh slug name beside `target`, which the site stores as it is.
+fn beside(target: &RemotePath, prefix: &str) -> Result<RemotePath> {
+    let extension = target.name().rsplit_once('.').map_or("", |(_, extension)| extension);
+    target
+        .parent()
+        .child(&format!("{prefix}{:016x}.{extension}", rand::random::<u64>()))
+}
+
+/// Whether this is an upload that somebody is just making.
+pub(super) fn is_in_progress(file: &Entry, now: Timestamp) -> bool {
+    let digits = file.name.strip_prefix(TEMPORARY).and_then(|rest| rest.get(..16));
+    let is_ours = digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    is_ours && file.modified.is_some_and(|time| now.since(time) < IN_PROGRESS_FOR)
+}
+
+/// Fields and the texts that they are to have.
+type Wanted = Vec<(String, Option<String>)>;
+
+/// One upload on its way.
+struct Attempt<'a> {
+    api: &'a Api,
+    target: &'a RemotePath,
+    body: &'a Body,
+    progress: &'a dyn Progress,
+    steps: Steps,
+}
+
+impl Attempt<'_> {
+    fn error(&self, kind: ErrorKind) -> StoreError {
+        failure(kind, "upload", self.target)
+    }
+
+    async fn treatment(&self) -> Result<Treatment> {
+        let head_bytes = self.body.size_bytes().min(rules::HEAD_BYTES as u64) as usize;
+        let head = self.body.part(0, head_bytes).await?;
+        rules::check_content(&self.api.config, self.target.name(), self.body.size_bytes(), &head)
+    }
+
+    /// Sends the bytes to the temporary name and answers what the site made of them.
+    async fn send(&mut self, treatment: Treatment) -> Result<(RemotePath, Object)> {
+        let temporary = match self.steps.temporary() {
+            Some(path) => path,
+            None => beside(self.target, TEMPORARY)?,
+        };
+        if self.steps.stored_bytes.is_some()
+            && let Some(object) = listing::single(self.api, &temporary).await?
+        {
+            // An earlier attempt at the same bytes has sent them all.
+            return Ok((temporary, object));
+        }
+        self.steps.temporary = Some(temporary.as_str().to_owned());
+        self.steps.save(self.progress);
+        let refusal = match self.api.upload(&temporary, self.body).await? {
+            Written::Done(_) => None,
+            Written::Unclear(error) => Some(error),
+        };
+        let Some(object) = listing::single(self.api, &temporary).await? else {
+            return Err(match refusal {
+                Some(error) if error.kind == ErrorKind::NotFound => self
+                    .error(ErrorKind::Denied)
+                    .because("the site refuses it without a reason"),
+                Some(error) => error,
+                None => self
+                    .error(ErrorKind::Protocol)
+                    .because("the site took the upload and does not have it"),
+            });
+        };
+        let stored = listing::entry(self.api, &temporary, &object).await?.size;
+        let is_whole = treatment == Treatment::Encoded || stored == Some(self.body.size_bytes());
+        if !is_whole {
+            let why = format!("{} bytes were sent and {stored:?} arrived", self.body.size_bytes());
+            return Err(self
+                .error(ErrorKind::Protocol)
+                .retry(Retry::After(Duration::from_secs(1)))
+                .because(why));
+        }
+        self.progress.sent(self.body.size_bytes());
+        self.steps.stored_bytes = stored;
+        self.steps.save(self.progress);
+        Ok((temporary, object))
+    }
+
+    /// Gives the temporary file its metadata, so that the file is complete when it gets its name.
+    async fn dress(&self, temporary: &RemotePath, object: &Object, mut wanted: Wanted) -> Result<()> {
+        if !wanted.iter().any(|(field, _)| field == "title") {
+            // The site takes the title from the name it sees, which is not the real one.
+            let stem = self
+                .target
+                .name()
+                .rsplit_once('.')
+                .map_or(self.target.name(), |(stem, _)| stem);
+            wanted.push(("title".to_owned(), Some(stem.to_owned())));
+        }
+        write::set_fields(self.api, temporary, object, &wanted).await
+    }
+
+    fn check_publish(&self) -> Result<()> {
+        if self.progress.may_publish() {
+            return Ok(());
+        }
+        Err(self.error(ErrorKind::Cancelled).retry(Retry::After(Duration::ZERO)))
+    }
+
+    /// After a final failure: takes away what this attempt has put there. A failure that may pass leaves it for the next.
+    async fn sweep(&mut self, error: &StoreError) {
+        let for_good = !error.is_transient() || error.kind == ErrorKind::Cancelled;
+        let Some(temporary) = self
+            .steps
+            .temporary()
+            .filter(|_| for_good && self.steps.aside.is_none())
+        else {
+            return;
+        };
+        match write::remove_file(self.api, &temporary).await {
+            Err(left) if !left.is_not_found() => tracing::warn!(%left, "a temporary upload is left on the site"),
+            Ok(()) | Err(_) => {
+                self.steps = Steps::default();
+                self.steps.save(self.progress);
+            }
+        }
+    }
+
+    /// The finished file; marked when the site has changed its bytes.
+    async fn finish(&mut self, treatment: Treatment) -> Result<Entry> {
+        let mut entry = listing::stat(self.api, Kind::File, self.target).await?;
+        self.steps = Steps::default();
+        self.steps.save(self.progress);
+        if treatment == Treatment::Encoded && entry.size != Some(self.body.size_bytes()) {
+            let why = format!(
+                "the site encoded this picture anew: {} bytes were sent, {} are stored",
+                self.body.size_bytes(),
+                entry.size.map_or_else(|| "other".to_owned(), |size| size.to_string()),
+            );
+            let field = Field {
+                values: vec![why.into()],
+                access: crate::model::Access::ReadOnly,
+            };
+            entry.fields.insert(fields::ALTERED.to_owned(), field);
+        }
+        Ok(entry)
+    }
+}
+
+/// Makes a new file.
+pub(super) async fn create(
+    api: &Api,
+    memory: &Memory,
+    target: &RemotePath,
+    body: &Body,
+    wanted: &FieldChanges,
+    progress: &dyn Progress,
+) -> Result<Entry> {
+    let mut attempt = Attempt {
+        api,
+        target,
+        body,
+        progress,
+        steps: Steps::of(progress),
+    };
+    let treatment = attempt.treatment().await?;
+    let wanted: Wanted = fields::writable(wanted)
+        .map(|(f, text)| (f.to_owned(), Some(text)))
+        .collect();
+    let done = create_steps(&mut attempt, treatment, wanted).await;
+    memory.note(target);
+    match done {
+        Ok(()) => attempt.finish(treatment).await,
+        Err(error) => {
+            attempt.sweep(&error).await;
+            Err(error)
+        }
+    }
+}
+
+async fn create_steps(attempt: &mut Attempt<'_>, treatment: Treatment, wanted: Wanted) -> Result<()> {
+    // The site would make a missing folder.
+    if let Looked::Absent = attempt.api.look(Noun::Folders, &attempt.target.parent(), false).await? {
+        return Err(failure(ErrorKind::NotFound, "upload", &attempt.target.parent()));
+    }
+    if listing::kind_at(attempt.api, attempt.target).await?.is_some() {
+        // An earlier attempt of ours may have come this far, and only its answer was lost.
+        return if is_published(attempt).await? {
+            Ok(())
+        } else {
+            Err(attempt.error(ErrorKind::Exists))
+        };
+    }
+    let (temporary, object) = attempt.send(treatment).await?;
+    attempt.dress(&temporary, &object, wanted).await?;
+    attempt.check_publish()?;
+    write::relocate(attempt.api, Kind::File, &temporary, attempt.target).await?;
+    Ok(())
+}
+
+/// Whether the file at the target is this attempt's: all was sent, the temporary is gone, and the size is right.
+async fn is_published(attempt: &Attempt<'_>) -> Result<bool> {
+    let (Some(temporary), Some(stored)) = (attempt.steps.temporary(), attempt.steps.stored_bytes) else {
+        return Ok(false);
+    };
+    if listing::single(attempt.api, &temporary).await?.is_some() {
+        return Ok(false);
+    }
+    let there = listing::stat(attempt.api, Kind::File, attempt.target).await?;
+    Ok(there.size == Some(stored))
+}
+
+/// What [`replace`] is to do.
+pub(super) struct Replacement<'a> {
+    /// The file whose content is replaced.
+    pub(super) old: &'a RemotePath,
+    /// The version that the new content was made from.
+    pub(super) base: Option<&'a ContentVersion>,
+    /// Where the new content goes: the same path, or another name in the same folder.
+    pub(super) target: &'a RemotePath,
+}
+
+/// Gives a file new content (and a new name), with its metadata kept.
+pub(super) async fn replace(
+    api: &Api,
+    memory: &Memory,
+    wish: &Replacement<'_>,
+    body: &Body,
+    progress: &dyn Progress,
+) -> Result<Entry> {
+    let mut attempt = Attempt {
+        api,
+        target: wish.target,
+        body,
+        progress,
+        steps: Steps::of(progress),
+    };
+    let treatment = attempt.treatment().await?;
+    let done = replace_steps(&mut attempt, wish, treatment).await;
+    memory.note(wish.target);
+    match done {
+        Ok(()) => attempt.finish(treatment).await,
+        Err(error) => {
+            attempt.sweep(&error).await;
+            Err(error)
+        }
+    }
+}
+
+async fn replace_steps(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, treatment: Treatment) -> Result<()> {
+    if attempt.steps.aside.is_some() {
+        return finish_swap(attempt, wish).await;
+    }
+    let old = current(attempt, wish).await?;
+    if wish.old != wish.target && listing::kind_at(attempt.api, wish.target).await?.is_some() {
+        return Err(attempt.error(ErrorKind::Exists));
+    }
+    let (temporary, object) = attempt.send(treatment).await?;
+    let carried: Wanted = fields::carried(&old.fields)
+        .map(|(f, text)| (f.to_owned(), Some(text)))
+        .collect();
+    attempt.dress(&temporary, &object, carried).await?;
+    attempt.check_publish()?;
+    // Once more, right before: the upload took its time. What is left of the gap is the next two calls.
+    current(attempt, wish).await?;
+    let aside = beside(wish.old, ASIDE)?;
+    attempt.steps.aside = Some(aside.as_str().to_owned());
+    attempt.steps.save(attempt.progress);
+    write::relocate(attempt.api, Kind::File, wish.old, &aside).await?;
+    finish_swap(attempt, wish).await
+}
+
+/// The file as it is now, when it still is the one that the new content was made from.
+async fn current(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Result<Entry> {
+    let now = listing::stat(attempt.api, Kind::File, wish.old).await?;
+    if wish.base.is_some_and(|base| *base != now.version) {
+        return Err(attempt.error(ErrorKind::Conflict));
+    }
+    Ok(now)
+}
+
+/// With the old content aside (perhaps): puts the new one in its place and drops the old one. Also how an attempt that was
+/// cut off in between goes on.
+async fn finish_swap(attempt: &mut Attempt<'_>, wish: &Replacement<'_>) -> Result<()> {
+    let (api, target) = (attempt.api, attempt.target);
+    let (Some(temporary), Some(aside)) = (attempt.steps.temporary(), attempt.steps.aside()) else {
+        attempt.steps = Steps::default();
+        attempt.steps.save(attempt.progress);
+        return Err(attempt
+            .error(ErrorKind::Protocol)
+            .because("the upload's notes cannot be read; it begins anew"));
+    };
+    let is_aside = listing::single(api, &aside).await?.is_some();
+    let is_waiting = listing::single(api, &temporary).await?.is_some();
+    if !is_aside && is_waiting {
+        // Cut off before the old content was moved: nothing has happened yet.
+        current(attempt, wish).await?;
+        write::relocate(api, Kind::File, wish.old, &aside).await?;
+    }
+    if is_waiting && let Err(error) = write::relocate(api, Kind::File, &temporary, target).await {
+        put_back(attempt, wish, &aside).await;
+        return Err(error);
+    }
+    match write::remove_file(api, &aside).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The new content could not take the name: the old one gets it back.
+async fn put_back(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, aside: &RemotePath) {
+    match write::relocate(attempt.api, Kind::File, aside, wish.old).await {
+        Ok(_) => {
+            attempt.steps.aside = None;
+            attempt.steps.save(attempt.progress);
+        }
+        Err(left) => tracing::warn!(%left, "the old content waits beside its name for the next attempt"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ItemId;
+    use crate::store::UploadProgress;
+
+    #[test]
+    fn notes_survive_and_nothing_is_noted_for_nothing() {
+        let progress = UploadProgress::default();
+        let steps = Steps {
+            temporary: Some("a/assetfs-tmp-1.jpg".to_owned()),
+            ..Steps::default()
+        };
+        steps.save(&progress);
+        assert_eq!(Steps::of(&progress), steps);
+        Steps::default().save(&progress);
+        assert_eq!(Steps::of(&progress), Steps::default());
+        assert_eq!(progress.resume().map(|r| r.upload), Some(String::new()));
+    }
+
+    #[test]
+    fn a_temporary_is_hidden_while_it_is_young() {
+        let target = RemotePath::parse("docs/Photo.JPG").unwrap();
+        let path = beside(&target, TEMPORARY).unwrap();
+        assert!(
+            path.as_str().starts_with("docs/assetfs-tmp-") && path.as_str().ends_with(".JPG"),
+            "{path}"
+        );
+        let now = Timestamp::from_secs(10_000);
+        let mut file = Entry::file(
+            ItemId::new("file:/x"),
+            path.name(),
+            Vec::new(),
+            1,
+            ContentVersion::new("1"),
+        );
+        file.modified = Some(Timestamp::from_secs(9_000));
+        assert!(is_in_progress(&file, now));
+        file.modified = Some(Timestamp::from_secs(6_000));
+        assert!(!is_in_progress(&file, now));
+        file.modified = Some(now);
+        file.name = "assetfs-tmp-notes.txt".to_owned();
+        assert!(!is_in_progress(&file, now));
+    }
+}

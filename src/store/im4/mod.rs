@@ -1,0 +1,29 @@
+//! im4 (API 0.25): projects as folders, their categories as folders in them, files in these.
+//!
+//! What shapes this module, in the words of the contract:
+//! - No answer is documented. So everything is decoded loosely, and what is not understood is shown read-only.
+//! - Nothing can download *one* file: a category comes as a whole, as the file itself when it has one and as a zip
+//!   otherwise. So reading is [`Reads::Bundle`](crate::store::Reads::Bundle), and one request fills the cache for all.
+//! - One request lists every file of a project. Its answer is kept for a few seconds, so that listing all categories of a
+//!   project costs that one request.
+//! - No rename, no overwrite: both are re-uploads, composed above. Another category is one call.
+//! - A file that a product uses silently survives its deletion: that is told as
+//!   [`Busy`](crate::store::ErrorKind::Busy).
+//! - Category 0, the uncategorised, is the folder `Uncategorized`, which is always there: a project folder itself holds
+//!   folders only, so that every file has exactly one place and moving it into a category is an ordinary move.
+
+mod api;
+mod bundle;
+mod config;
+mod decode;
+mod fields;
+mod ids;
+mod projects;
+mod spool;
+mod store;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use config::Im4Config;
+pub use store::Im4Store;

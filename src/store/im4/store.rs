@@ -1,0 +1,531 @@
+//! The store itself: the interface on one side, the pieces of this module on the other.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::http::{Client, Request, Url};
+use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, Name, SharedClock};
+use crate::store::{
+    Account, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
+    IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result, Retry,
+    SiblingNames, Sizes, Store, StoreError, Support,
+};
+
+use super::api::{About, Api};
+use super::bundle::{self, Candidate, Piece};
+use super::config::Im4Config;
+use super::decode::{self, File};
+use super::fields;
+use super::ids::Place;
+use super::projects::{self, Memory};
+use super::write::{self, NewFile};
+
+/// Largest file that is sent again for the sake of another name, in bytes.
+const RENAME_BYTES_MAX: u64 = 2 << 30;
+/// Entries in one batch of a listing.
+const BATCH_ENTRIES: usize = 1_000;
+
+/// The projects of one im4 server, or a single one.
+#[derive(Clone)]
+pub struct Im4Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    api: Api,
+    memory: Memory,
+    capabilities: Capabilities,
+}
+
+impl Im4Store {
+    /// A store over `client`, which must have been set up by [`Im4Config::client`].
+    pub fn new(client: Arc<Client>, config: Im4Config, clock: SharedClock) -> Self {
+        let capabilities = capabilities(&config);
+        Self {
+            inner: Arc::new(Inner {
+                api: Api::new(client, config),
+                memory: Memory::new(clock),
+                capabilities,
+            }),
+        }
+    }
+
+    fn parts(&self) -> (&Api, &Memory) {
+        (&self.inner.api, &self.inner.memory)
+    }
+
+    fn root_place(&self) -> Place {
+        self.inner.api.config.project.map_or(Place::Root, Place::Project)
+    }
+
+    /// A project's entry: the root itself when the store shows that project alone.
+    fn project_entry(&self, project: &decode::Project) -> Entry {
+        let mut entry = projects::project_entry(project);
+        if self.root_place() == Place::Project(project.id) {
+            entry.parents.clear();
+        }
+        entry
+    }
+
+    async fn categories(&self, project: u64) -> Result<Vec<Entry>> {
+        let (api, memory) = self.parts();
+        let files = projects::files(api, memory, project).await?;
+        let categories = projects::categories(api, memory, project, &files).await?;
+        let entries = categories
+            .iter()
+            .map(|category| projects::category_entry(project, category, &files));
+        Ok(entries.collect())
+    }
+
+    async fn files(&self, project: u64, category: u64) -> Result<Vec<Entry>> {
+        let (api, memory) = self.parts();
+        let files = projects::files(api, memory, project).await?;
+        let entries = files.iter().filter(|file| file.category == category);
+        let entries: Vec<Entry> = entries.map(|file| projects::file_entry(project, file)).collect();
+        if entries.is_empty() && category != 0 {
+            // Nothing in it, or not there: only the list of categories tells them apart.
+            let known = projects::categories(api, memory, project, &files).await?;
+            if !known.iter().any(|known| known.id == category) {
+                return Err(Place::Category(project, category).error(ErrorKind::NotFound, "list"));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// All projects, a page at a time.
+    fn all_projects(&self) -> Listing {
+        let store = self.clone();
+        async_stream::try_stream! {
+            let mut seen = HashSet::new();
+            let mut skip = Some(0);
+            while let Some(from) = skip {
+                let page = projects::page(&store.inner.api, from).await?;
+                skip = page.next;
+                let new: Vec<_> = page.projects.iter().filter(|project| seen.insert(project.id)).collect();
+                if new.is_empty() {
+                    // The last page, or a server that always tells all of them.
+                    break;
+                }
+                yield new.into_iter().map(|project| store.project_entry(project)).collect();
+            }
+        }
+        .boxed()
+    }
+
+    /// The category in which a file is to be downloaded, and what else comes with it.
+    async fn candidates(&self, file: &Entry) -> Result<(u64, u64, Vec<Candidate>)> {
+        const OPERATION: &str = "read";
+        let (api, memory) = self.parts();
+        let place = Place::of(&file.id)?;
+        let Place::File(project, id) = place else {
+            return Err(place.error(ErrorKind::Invalid, OPERATION));
+        };
+        let find = |files: &[File]| files.iter().find(|listed| listed.id == id).cloned();
+        let is_asked_for = |listed: &File| projects::file_entry(project, listed).version == file.version;
+        let mut files = projects::files(api, memory, project).await?;
+        if !find(&files).as_ref().is_some_and(is_asked_for) {
+            // The caller has seen another version than the remembered listing: one of them is older.
+            memory.forget(project);
+            files = projects::files(api, memory, project).await?;
+        }
+        let listed = find(&files).ok_or_else(|| place.error(ErrorKind::NotFound, OPERATION))?;
+        if projects::file_entry(project, &listed).availability != Availability::Ready {
+            let waits = place
+                .error(ErrorKind::NotReady, OPERATION)
+                .retry(Retry::After(Duration::from_secs(10)));
+            return Err(waits.because("the server still processes this file"));
+        }
+        let together = files.iter().filter(|other| other.category == listed.category);
+        let candidates = together.map(|file| Candidate {
+            id: file.id,
+            name: file.name.clone(),
+            size_bytes: file.size_bytes,
+            version: projects::file_entry(project, file).version,
+        });
+        Ok((project, listed.category, candidates.collect()))
+    }
+
+    async fn download(&self, file: &Entry) -> Result<(u64, BoxStream<'static, Result<Piece>>)> {
+        let (project, category, candidates) = self.candidates(file).await?;
+        let api = &self.inner.api;
+        let about = About {
+            operation: "download",
+            place: Place::Category(project, category),
+        };
+        let url = api.files_url(project, &["category", &category.to_string(), "download"]);
+        let answer = api
+            .open(
+                Request::get(url, "GET /project/{id}/files/category/{id}/download"),
+                about,
+            )
+            .await?;
+        let pieces = bundle::unpack(answer, candidates, api.config.spool_dir.clone(), about).await?;
+        Ok((project, pieces))
+    }
+}
+
+fn capabilities(config: &Im4Config) -> Capabilities {
+    Capabilities {
+        kind: "im4",
+        label: "im4",
+        reads: Reads::Bundle,
+        ids: IdScheme::Stable,
+        sibling_names: SiblingNames::Shared,
+        overwrite: Overwrite::Reupload,
+        rename_file: RenameFile::Reupload,
+        move_file: MoveFile::Relocate,
+        rename_folder: Support::No,
+        move_folder: MoveFolder::Unsupported,
+        links: Support::No,
+        server_copy: Support::No,
+        copy_keeps_name: false,
+        // Files lie in categories.
+        create_file: CreateFile::FromDepth(if config.project.is_some() { 1 } else { 2 }),
+        create_folder: CreateFolder::Nowhere,
+        remove_folder: Support::No,
+        empty_files: Support::Yes,
+        sizes: Sizes::Late,
+        change_feed: ChangeFeed::Relist,
+        listing_lag_max: Duration::ZERO,
+        file_bytes_max: None,
+        rename_bytes_max: RENAME_BYTES_MAX,
+        search: Support::No,
+        alters_content: false,
+        trash: None,
+    }
+}
+
+/// The listing told of a version that the download does not hold: one of them is older.
+fn absent(file: Place) -> StoreError {
+    let changed = file
+        .error(ErrorKind::Protocol, "read")
+        .retry(Retry::After(Duration::from_secs(1)));
+    changed.because("the download does not hold this version of the file")
+}
+
+fn batches(entries: Vec<Entry>) -> Listing {
+    let batches: Vec<Result<Vec<Entry>>> = entries.chunks(BATCH_ENTRIES).map(|batch| Ok(batch.to_vec())).collect();
+    stream::iter(batches).boxed()
+}
+
+#[async_trait]
+impl Store for Im4Store {
+    fn capabilities(&self) -> &Capabilities {
+        &self.inner.capabilities
+    }
+
+    async fn account(&self) -> Result<Account> {
+        let api = &self.inner.api;
+        let about = About {
+            operation: "log in",
+            place: Place::Root,
+        };
+        api.get(Request::get(api.url(&["version"]), "GET /version"), about)
+            .await?;
+        let base: &Url = &api.config.base;
+        let host = base.host_str().unwrap_or_default();
+        let port = base.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let client = &api.config.client_id;
+        Ok(Account {
+            id: format!("im4:{host}{port}{}#{client}", base.path().trim_end_matches('/')),
+            label: format!("{client} at {host}{port}"),
+        })
+    }
+
+    async fn root(&self) -> Result<Entry> {
+        match self.root_place() {
+            Place::Project(project) => {
+                let project = projects::project(&self.inner.api, project).await?;
+                Ok(self.project_entry(&project))
+            }
+            Place::Root | Place::Category(..) | Place::File(..) => Ok(Entry::folder(Place::Root.id(), "", Vec::new())),
+        }
+    }
+
+    fn list(&self, folder: &Entry) -> Listing {
+        let place = match Place::of(&folder.id) {
+            Ok(Place::Root) => return self.all_projects(),
+            Ok(place) => place,
+            Err(error) => return stream::once(async { Err(error) }).boxed(),
+        };
+        let store = self.clone();
+        let entries = async move {
+            match place {
+                Place::Project(project) => store.categories(project).await,
+                Place::Category(project, category) => {
+                    let files = store.files(project, category).await?;
+                    if files.is_empty() {
+                        // A category that is gone may be listed as an empty one.
+                        store.stat(&place.id()).await?;
+                    }
+                    Ok(files)
+                }
+                Place::Root | Place::File(..) => Err(place.error(ErrorKind::Invalid, "list")),
+            }
+        };
+        stream::once(entries).map_ok(batches).try_flatten().boxed()
+    }
+
+    async fn stat(&self, item: &ItemId) -> Result<Entry> {
+        let (api, memory) = self.parts();
+        match Place::of(item)? {
+            Place::Root => self.root().await,
+            Place::Project(project) => {
+                let project = projects::project(api, project).await?;
+                Ok(self.project_entry(&project))
+            }
+            place @ Place::Category(project, _) => {
+                let categories = self.categories(project).await?;
+                let found = categories.into_iter().find(|category| category.id == *item);
+                found.ok_or_else(|| place.error(ErrorKind::NotFound, "stat"))
+            }
+            Place::File(project, id) => {
+                let file = projects::file(api, memory, project, id).await?;
+                Ok(projects::file_entry(project, &file))
+            }
+        }
+    }
+
+    async fn lookup_unlisted(&self, folder: &Entry, name: &Name) -> Result<Option<Entry>> {
+        if Place::of(&folder.id)? != Place::Root {
+            return Ok(None);
+        }
+        // A project that is too old for the listing is still reached by the id in its name.
+        let Some(id) = decode::project_id_in(name.as_str()) else {
+            return Ok(None);
+        };
+        match projects::project(&self.inner.api, id).await {
+            Ok(project) => Ok(Some(self.project_entry(&project))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(&self, file: &Entry, _range: Range<u64>) -> Result<Download> {
+        let about = About {
+            operation: "read",
+            place: Place::of(&file.id)?,
+        };
+        let (project, mut pieces) = self.download(file).await?;
+        while let Some(piece) = pieces.next().await {
+            let Piece::Begin {
+                file: begun,
+                size_bytes,
+            } = piece?
+            else {
+                continue;
+            };
+            if Place::File(project, begun.id) != about.place {
+                continue;
+            }
+            let size = size_bytes.or(begun.size_bytes).ok_or_else(|| {
+                about
+                    .error(ErrorKind::Protocol)
+                    .because("the download does not tell how long the file is")
+            })?;
+            let bytes = pieces.try_take_while(|piece| std::future::ready(Ok(!matches!(piece, Piece::End))));
+            let stream = bytes.try_filter_map(|piece| async move {
+                Ok(match piece {
+                    Piece::Data(bytes) => Some(bytes),
+                    Piece::Begin { .. } | Piece::End => None,
+                })
+            });
+            return Ok(Download {
+                range: 0..size,
+                total: Some(size),
+                validator: None,
+                stream: stream.boxed(),
+            });
+        }
+        self.inner.memory.forget(project);
+        Err(absent(about.place))
+    }
+
+    async fn read_bundle(&self, file: &Entry) -> Result<BoxStream<'static, Result<BundlePart>>> {
+        let wanted = Place::of(&file.id)?;
+        let (project, mut pieces) = self.download(file).await?;
+        let store = self.clone();
+        let parts = async_stream::try_stream! {
+            let mut is_there = false;
+            while let Some(piece) = pieces.next().await {
+                if piece.is_err() {
+                    store.inner.memory.forget(project);
+                }
+                yield match piece? {
+                    Piece::Begin { file, .. } => {
+                        let place = Place::File(project, file.id);
+                        is_there |= place == wanted;
+                        BundlePart::Begin { item: place.id(), version: file.version }
+                    }
+                    Piece::Data(bytes) => BundlePart::Data(bytes),
+                    Piece::End => BundlePart::End,
+                };
+            }
+            if !is_there {
+                store.inner.memory.forget(project);
+                Err(absent(wanted))?;
+            }
+        };
+        Ok(parts.boxed())
+    }
+
+    async fn create(
+        &self,
+        parent: &ItemId,
+        name: &Name,
+        body: &Body,
+        fields: &FieldChanges,
+        progress: &dyn Progress,
+    ) -> Result<Entry> {
+        let place = Place::of(parent)?;
+        self.may_hold(&Entry::folder(parent.clone(), "", Vec::new()), Kind::File)?;
+        let Place::Category(project, category) = place else {
+            return Err(place.error(ErrorKind::Denied, "upload"));
+        };
+        let (api, memory) = self.parts();
+        let name = name.to_store();
+        let new = NewFile {
+            project,
+            category,
+            name: &name,
+            body,
+        };
+        write::create(api, memory, &new, fields, progress).await
+    }
+
+    async fn create_folder(&self, parent: &ItemId, _name: &Name) -> Result<Entry> {
+        let refused = Place::of(parent)?.error(ErrorKind::Denied, "make a folder");
+        Err(refused.because("im4 makes projects and categories only in its own application"))
+    }
+
+    async fn relocate(&self, item: &Entry, to: &Placement) -> Result<Entry> {
+        const OPERATION: &str = "move";
+        let (api, memory) = self.parts();
+        let place = Place::of(&item.id)?;
+        let Place::File(project, id) = place else {
+            let refused = place.error(ErrorKind::Denied, OPERATION);
+            return Err(refused.because("im4 moves projects and categories only in its own application"));
+        };
+        let unsupported = |why: &str| Err(place.error(ErrorKind::Unsupported, OPERATION).because(why.to_owned()));
+        if to.name != item.name {
+            return unsupported("im4 cannot rename a file");
+        }
+        let [parent] = to.parents.as_slice() else {
+            return unsupported("a file is in exactly one category");
+        };
+        match Place::of(parent)? {
+            Place::Category(other, category) if other == project => {
+                let file = write::recategorise(api, memory, project, id, category).await?;
+                Ok(projects::file_entry(project, &file))
+            }
+            Place::Category(..) => unsupported("im4 cannot move a file to another project"),
+            Place::Root | Place::Project(_) | Place::File(..) => unsupported("files lie in categories"),
+        }
+    }
+
+    fn crosses(&self, item: &Entry, into: &Entry) -> bool {
+        match (Place::of(&item.id), Place::of(&into.id)) {
+            (Ok(Place::File(project, _)), Ok(Place::Category(other, _))) => project != other,
+            _ => false,
+        }
+    }
+
+    async fn remove(&self, item: &Entry) -> Result<()> {
+        let (api, memory) = self.parts();
+        match Place::of(&item.id)? {
+            Place::File(project, id) => write::remove(api, memory, project, id).await,
+            place @ (Place::Root | Place::Project(_) | Place::Category(..)) => {
+                let refused = place.error(ErrorKind::Denied, "remove");
+                Err(refused.because("im4 removes projects and categories only in its own application"))
+            }
+        }
+    }
+
+    async fn set_fields(&self, items: &[Entry], changes: &FieldChanges) -> Result<Vec<Entry>> {
+        let (api, memory) = self.parts();
+        for item in items {
+            fields::check(item, changes)?;
+        }
+        let mut files = Vec::new();
+        for item in items {
+            match (Place::of(&item.id)?, changes.get(fields::ORDER)) {
+                (Place::Category(project, category), Some(wanted)) => {
+                    write::set_category_order(api, memory, item, (project, category), wanted).await?;
+                }
+                _ => files.push(item.clone()),
+            }
+        }
+        write::set_fields(api, memory, &files, changes).await?;
+        let mut entries = Vec::with_capacity(items.len());
+        for item in items {
+            entries.push(self.stat(&item.id).await?);
+        }
+        Ok(entries)
+    }
+
+    async fn check_fields(&self, item: &Entry, changes: &FieldChanges) -> Result<()> {
+        fields::check(item, changes)
+    }
+
+    fn field_name(&self, xattr: &str, kind: Kind) -> Option<FieldName> {
+        fields::by_xattr(xattr, kind)
+    }
+
+    fn may_hold(&self, parent: &Entry, kind: Kind) -> Result<()> {
+        let place = Place::of(&parent.id)?;
+        let refuse = |why: String| Err(place.error(ErrorKind::Denied, "put something there").because(why));
+        match (place, kind) {
+            (Place::Category(..), Kind::File) => Ok(()),
+            (_, Kind::File) => {
+                let uncategorized = projects::UNCATEGORIZED;
+                refuse(format!(
+                    "files lie in categories: put it into one, or into {uncategorized:?}"
+                ))
+            }
+            (_, Kind::Folder) => refuse("im4 makes projects and categories only in its own application".to_owned()),
+        }
+    }
+
+    fn check_name(&self, name: &Name, kind: Kind) -> Result<()> {
+        match kind {
+            Kind::File if name.as_str().contains(['\r', '\n']) => {
+                let refused = StoreError::new(ErrorKind::Invalid, "check the name", name.as_str());
+                Err(refused.because("a name with a line break cannot be uploaded"))
+            }
+            Kind::File | Kind::Folder => Ok(()),
+        }
+    }
+
+    async fn thumbnail(&self, item: &Entry) -> Result<Bytes> {
+        let (api, memory) = self.parts();
+        let place = Place::of(&item.id)?;
+        let about = About {
+            operation: "thumbnail",
+            place,
+        };
+        let Place::File(project, id) = place else {
+            return Err(about.error(ErrorKind::Unsupported));
+        };
+        let preview = projects::file(api, memory, project, id).await?.preview;
+        let url = preview
+            .and_then(|text| Url::parse(&text).ok())
+            .ok_or_else(|| about.error(ErrorKind::Unsupported))?;
+        // The token goes to the server itself and to nobody else.
+        if url.origin() != api.config.base.origin() {
+            return Err(about
+                .error(ErrorKind::Unsupported)
+                .because("the preview lies on another server"));
+        }
+        let answer = api
+            .call(Request::get(url, "GET preview").unbudgeted().safe(), about)
+            .await?;
+        Ok(answer.body)
+    }
+}

@@ -1,0 +1,71 @@
+//! Uploads in chunks that go on where they stopped.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{MemoryStore, Op, Spelling};
+use crate::store::{Body, ErrorKind, Progress, Result, Resume, StoreError, Support};
+
+/// What stands before an image that the server re-encoded.
+const RE_ENCODED: &[u8] = b"re-encoded:";
+
+impl MemoryStore {
+    /// Sends the chunks that are not acknowledged yet, and answers the content that the server would publish.
+    pub(super) async fn receive(
+        &self,
+        operation: &'static str,
+        name: &str,
+        body: &Body,
+        progress: &dyn Progress,
+    ) -> Result<Bytes> {
+        let size = body.size_bytes();
+        if self.capabilities.file_bytes_max.is_some_and(|max| size > max) {
+            return Err(StoreError::new(ErrorKind::TooLarge, operation, name));
+        }
+        if size == 0 && self.capabilities.empty_files == Support::No {
+            return Err(StoreError::new(ErrorKind::Invalid, operation, name).because("a file must have content"));
+        }
+        let fresh = || Resume {
+            upload: name.to_owned(),
+            chunks: vec![],
+            chunk_bytes: self.knobs().chunk_bytes as u64,
+        };
+        let mut resume = progress.resume().unwrap_or_else(fresh);
+        let mut content = BytesMut::with_capacity(size as usize);
+        for (number, offset) in (1u32..).zip((0..size).step_by(resume.chunk_bytes.max(1) as usize)) {
+            let len = resume.chunk_bytes.min(size - offset);
+            let chunk = body.part(offset, len as usize).await?;
+            if !resume.chunks.contains(&number) {
+                let fate = self.faults.meet(Op::Chunk, "upload chunk", name).await?;
+                fate.deliver("upload chunk", name, ())?;
+                resume.chunks.push(number);
+                progress.save(&resume);
+                progress.sent(len);
+            }
+            content.extend_from_slice(&chunk);
+        }
+        if !progress.may_publish() {
+            return Err(StoreError::new(ErrorKind::Cancelled, operation, name));
+        }
+        Ok(self.stored(name, content.freeze()))
+    }
+
+    /// What becomes of the bytes that were sent.
+    fn stored(&self, name: &str, sent: Bytes) -> Bytes {
+        let image = mime_guess::from_path(name)
+            .first()
+            .is_some_and(|mime| mime.type_() == "image");
+        if self.capabilities.alters_content && image && !sent.starts_with(RE_ENCODED) {
+            [RE_ENCODED, &sent].concat().into()
+        } else {
+            sent
+        }
+    }
+
+    /// What the server calls a file that was to be called `name`.
+    pub(super) fn spelled(&self, name: &str) -> String {
+        match self.knobs().spelling {
+            Spelling::Kept => name.to_owned(),
+            Spelling::Dashed => name.replace(' ', "-"),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a mount's semantics can be configured with.
+
+use std::time::Duration;
+
+/// When a save is reported as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Commit {
+    /// When it is durable on this machine; the upload follows.
+    #[default]
+    Background,
+    /// `close` waits for the store.
+    Close,
+    /// `fsync` waits for the store.
+    Fsync,
+}
+
+/// The choices of one mount.
+#[derive(Clone, Debug)]
+pub struct VfsConfig {
+    /// Owner shown for everything.
+    pub uid: u32,
+    /// Group shown for everything.
+    pub gid: u32,
+    /// Permission bits taken away.
+    pub umask: u16,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// Nothing published may be deleted.
+    pub no_delete: bool,
+    /// When a save counts as done.
+    pub commit: Commit,
+    /// How long a change waits for the next one before it is sent.
+    pub quiet: Duration,
+    /// The same for a file without bytes: it is rarely the last word.
+    pub quiet_empty: Duration,
+    /// Age at which a folder's listing is read again.
+    pub list_ttl: Duration,
+    /// How often the store is asked for changes made by others; zero: never.
+    pub poll: Duration,
+    /// Ask before answering when a listing is older than `list_ttl`.
+    pub fresh: bool,
+    /// Names that the store refuses are refused at create, and not kept local for a while.
+    pub strict_names: bool,
+    /// Whether complete files may be handed to the kernel.
+    pub passthrough: bool,
+    /// This machine's name, for conflict copies.
+    pub host: String,
+    /// Names that stay on this machine, beside the built-in list: with `*` and `?`.
+    pub junk: Vec<String>,
+    /// How long an operation waits for the store.
+    pub deadline: Duration,
+}
+
+impl Default for VfsConfig {
+    fn default() -> Self {
+        Self {
+            uid: 0,
+            gid: 0,
+            umask: 0o022,
+            read_only: false,
+            no_delete: false,
+            commit: Commit::Background,
+            quiet: Duration::from_secs(2),
+            quiet_empty: Duration::from_secs(30),
+            list_ttl: Duration::from_secs(60),
+            poll: Duration::from_secs(60),
+            fresh: false,
+            strict_names: false,
+            passthrough: true,
+            host: "this machine".into(),
+            junk: Vec::new(),
+            deadline: Duration::from_secs(40),
+        }
+    }
+}

@@ -1,0 +1,619 @@
+//! What people ask a running mount: how it stands, what waits, and what to do with what cannot go on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::journal::{Change, Durability, Phase, Placing, State, Write};
+use crate::model::{FieldChanges, Ino, Kind, Timestamp};
+use crate::store::UrlImport;
+
+use super::tree::Node;
+use super::vfs::{Inner, Vfs};
+use super::{Error, Notice, Result};
+
+/// Problems remembered for `status`.
+const PROBLEMS_MAX: usize = 200;
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// When it came up.
+    pub at: String,
+    /// What it is about.
+    pub path: String,
+    /// What happened, and the way out.
+    pub text: String,
+}
+
+/// What a conflict's resolution keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Our bytes become the next version of the asset.
+    Mine,
+    /// Our bytes are thrown away.
+    Theirs,
+    /// Our bytes become an asset of their own.
+    Both,
+}
+
+/// How a wait for the store ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// Changes that still wait.
+    pub pending: usize,
+    /// Changes that only the user can move on.
+    pub parked: usize,
+    /// Deletions beyond the brake.
+    pub held: usize,
+    /// What is wrong with them.
+    pub problems: Vec<String>,
+}
+
+impl SyncReport {
+    /// Whether everything is in the store.
+    pub fn is_clean(&self) -> bool {
+        self.pending == 0 && self.parked == 0 && self.held == 0
+    }
+}
+
+/// One pending change, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueItem {
+    /// How commands call it.
+    pub id: u64,
+    /// Where it is.
+    pub path: String,
+    /// `pending`, `uploading`, `held`, `parked`, `conflict`, `local`.
+    pub state: String,
+    /// What is to be done.
+    pub what: String,
+    /// Bytes to send.
+    pub bytes: u64,
+    /// Bytes that the store has acknowledged.
+    pub sent_bytes: u64,
+    /// Failed tries in a row.
+    pub attempts: u32,
+    /// What the last one said.
+    pub error: Option<String>,
+    /// When it is tried next, RFC 3339.
+    pub next_try: Option<String>,
+}
+
+impl Vfs {
+    /// Waits until everything (or what is at or below `path`) is in the store, and tells what cannot get there.
+    pub async fn sync(&self, path: Option<&str>, deadline: Option<Duration>) -> Result<SyncReport> {
+        let below = match path {
+            Some(path) => Some(self.node_at(path).await?.ino),
+            None => None,
+        };
+        self.hurry(below).await?;
+        let began = self.clock.elapsed();
+        let mut moved = self.journal.watch();
+        loop {
+            moved.mark_unchanged();
+            let report = self.blocking(move |vfs| vfs.report(below)).await?;
+            if report.pending == 0 {
+                return Ok(report);
+            }
+            let left = deadline.map(|d| d.saturating_sub(self.clock.elapsed().saturating_sub(began)));
+            if left == Some(Duration::ZERO) {
+                return Ok(report);
+            }
+            let pause = left.unwrap_or(Duration::from_secs(5)).min(Duration::from_secs(5));
+            tokio::select! {
+                changed = moved.changed() => if changed.is_err() { return Err(Error::Internal) },
+                () = self.clock.sleep(pause) => {}
+            }
+        }
+    }
+
+    /// What waits for its quiet time need not wait any longer.
+    async fn hurry(&self, below: Option<Ino>) -> Result<()> {
+        let changes = self.outstanding(below).await?;
+        self.decide(Durability::Synced, move |d| {
+            for ino in changes {
+                let Some(change) = d.overlay().get(ino).cloned() else {
+                    continue;
+                };
+                if change.attempts == 0 && matches!(change.state, State::Pending) && change.ready_at > d.now {
+                    d.write(Write::Put(Box::new(Change {
+                        ready_at: d.now,
+                        ..Change::clone(&change)
+                    })));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn outstanding(&self, below: Option<Ino>) -> Result<Vec<Ino>> {
+        self.blocking(move |vfs| {
+            Ok(vfs
+                .changes_below(below)?
+                .iter()
+                .filter(|c| c.is_outstanding())
+                .map(|c| c.ino)
+                .collect())
+        })
+        .await
+    }
+
+    /// How the mount, or one path of it, stands.
+    pub async fn status(&self, path: Option<&str>) -> Result<serde_json::Value> {
+        if let Some(path) = path {
+            let node = self.node_at(path).await?;
+            let id = node.id.as_ref().map(|id| id.as_str().to_owned());
+            let error = node.change.as_ref().and_then(|c| c.last_error.clone());
+            let below = node.ino;
+            let report = self.blocking(move |vfs| vfs.report(Some(below))).await?;
+            return Ok(
+                json!({ "path": path, "state": self.state_text(&node), "id": id, "error": error, "below": report }),
+            );
+        }
+        let report = self.blocking(|vfs| vfs.report(None)).await?;
+        let queue = self.queue().await?;
+        let bytes: u64 = queue
+            .iter()
+            .filter(|q| q.state == "pending" || q.state == "uploading")
+            .map(|q| q.bytes - q.sent_bytes.min(q.bytes))
+            .sum();
+        let local = queue.iter().filter(|q| q.state == "local").count();
+        Ok(json!({
+            "store": self.capabilities().label,
+            "kind": self.capabilities().kind,
+            "pending": report.pending,
+            "pending_bytes": bytes,
+            "parked": report.parked,
+            "held": report.held,
+            "local": local,
+            "problems": *self.problems.lock(),
+            "last_listed": self.last_listed.read().map(Timestamp::to_rfc3339),
+            "open_files": self.opens.len(),
+            "cache": self.cache.stats(),
+        }))
+    }
+
+    /// Pending changes, oldest first.
+    pub async fn queue(&self) -> Result<Vec<QueueItem>> {
+        self.blocking(|vfs| {
+            let mut changes = vfs.changes_below(None)?;
+            changes.retain(|c| !matches!(c.state, State::Settling { .. }));
+            changes.sort_by_key(|c| c.seq);
+            Ok(changes.iter().map(|change| vfs.queue_item(change)).collect())
+        })
+        .await
+    }
+
+    /// Tries parked changes again (all of them, or one). Answers how many.
+    pub async fn retry(&self, id: Option<u64>) -> Result<usize> {
+        self.decide(Durability::Synced, move |d| {
+            let wanted = |c: &&std::sync::Arc<Change>| id.is_none_or(|id| c.ino.0 == id);
+            let changes: Vec<Change> = d.overlay().iter().filter(wanted).map(|c| Change::clone(c)).collect();
+            let mut retried = 0;
+            for mut change in changes {
+                match change.state {
+                    State::Parked { .. } => {
+                        if change.staged.as_ref().is_some_and(|s| !s.whole) {
+                            if id.is_some() {
+                                return Err(Error::Invalid(
+                                    "parts of its bytes are missing: export or discard it".into(),
+                                ));
+                            }
+                            continue;
+                        }
+                        change.state = State::Pending;
+                    }
+                    State::Pending | State::Ambiguous { .. } => {}
+                    State::Settling { .. } | State::Held | State::Conflict { .. } | State::Local { .. } => continue,
+                }
+                if let Some(staged) = &mut change.staged {
+                    staged.phase = Phase::Closed;
+                }
+                change.ready_at = d.now;
+                change.attempts = 0;
+                change.missing_since = None;
+                retried += 1;
+                d.write(Write::Put(Box::new(change)));
+            }
+            match (retried, id) {
+                (0, Some(id)) => Err(Error::Invalid(format!(
+                    "nothing of that kind waits under {id}: see `assetfs queue`"
+                ))),
+                _ => Ok(retried),
+            }
+        })
+        .await
+    }
+
+    /// Copies the bytes of a pending change to a file outside the mount, which must not be there yet.
+    pub async fn export(&self, id: u64, to: &Path) -> Result<()> {
+        let node = self.blocking(move |vfs| vfs.node(Ino(id))).await?;
+        if node.change.as_ref().is_none_or(|c| c.staged.is_none()) {
+            return Err(Error::Invalid(format!("no bytes wait under {id}: see `assetfs queue`")));
+        }
+        let body = self.body_of(&node).await?;
+        let file = body.file().await?;
+        let to = to.to_owned();
+        self.blocking(move |_| {
+            let failed = |e: crate::disk::DiskError| Error::Invalid(e.to_string());
+            let copy = crate::disk::open_private(&to, true).map_err(failed)?;
+            crate::disk::copy_contents(&file, &copy, &to).map_err(failed)?;
+            crate::disk::sync_data(&copy, &to).map_err(failed)
+        })
+        .await
+    }
+
+    /// Gives a pending change up: its bytes are deleted, and the store's state shows again.
+    pub async fn discard(&self, id: u64) -> Result<()> {
+        let ino = Ino(id);
+        let change = self
+            .journal
+            .change(ino)
+            .ok_or_else(|| Error::Invalid(format!("nothing waits under {id}")))?;
+        if self.opens.get(ino).is_some_and(|open| open.is_being_written()) {
+            return Err(Error::Invalid("a program is still writing it".into()));
+        }
+        let (body, freed) = self
+            .decide(Durability::Synced, move |d| {
+                let Some(change) = d.overlay().get(ino).cloned() else {
+                    return Ok((None, Vec::new()));
+                };
+                if let Some(other) = change
+                    .claimed_by
+                    .or(change.claim)
+                    .and_then(|o| d.overlay().get(o).cloned())
+                {
+                    d.write(Write::Put(Box::new(Change {
+                        claim: None,
+                        claimed_by: None,
+                        ..Change::clone(&other)
+                    })));
+                }
+                d.write(Write::Drop(ino));
+                let places = change
+                    .placing
+                    .as_ref()
+                    .map(|p| [p.now.clone(), p.base.clone()].concat());
+                Ok((
+                    change.staged.as_ref().map(|s| s.body.clone()),
+                    places.unwrap_or_default(),
+                ))
+            })
+            .await?;
+        if let Some(open) = self.opens.get(ino) {
+            open.detach(self.attr(ino).ok());
+        }
+        self.drop_body(body).await;
+        for place in freed {
+            self.notice(Notice::Entry {
+                parent: place.parent,
+                name: place.name,
+            });
+            self.notice(Notice::Attributes { ino: place.parent });
+        }
+        self.notice(Notice::Content { ino: change.ino });
+        Ok(())
+    }
+
+    /// Lets held deletions go (all of them, or one). Answers how many.
+    pub async fn approve(&self, id: Option<u64>) -> Result<usize> {
+        self.decide(Durability::Synced, move |d| {
+            let held = |c: &&std::sync::Arc<Change>| c.state == State::Held && id.is_none_or(|id| c.ino.0 == id);
+            let changes: Vec<Change> = d.overlay().iter().filter(held).map(|c| Change::clone(c)).collect();
+            let approved = changes.len();
+            for mut change in changes {
+                change.state = State::Pending;
+                change.approved = true;
+                change.ready_at = d.now;
+                d.write(Write::Put(Box::new(change)));
+            }
+            Ok(approved)
+        })
+        .await
+    }
+
+    /// Ends a conflict.
+    pub async fn resolve(&self, id: u64, keep: Keep) -> Result<()> {
+        let ino = Ino(id);
+        let change = self.journal.change(ino);
+        let Some(State::Conflict { of }) = change.as_ref().map(|c| c.state.clone()) else {
+            return Err(Error::Invalid(format!("{id} is not a conflict: see `assetfs queue`")));
+        };
+        match keep {
+            Keep::Theirs => self.discard(id).await,
+            Keep::Both => {
+                self.decide(Durability::Synced, move |d| {
+                    let Some(change) = d.overlay().get(ino).cloned() else {
+                        return Ok(());
+                    };
+                    let change = Change {
+                        state: State::Pending,
+                        ready_at: d.now,
+                        last_error: None,
+                        ..Change::clone(&change)
+                    };
+                    d.write(Write::Put(Box::new(change)));
+                    Ok(())
+                })
+                .await
+            }
+            Keep::Mine => {
+                let asked = of.clone();
+                let other = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?)).await?;
+                let other = other.ok_or_else(|| Error::Invalid("the asset is gone: keep both instead".into()))?;
+                let fresh = self.stat_now(other.ino, &of).await?;
+                self.keep_mine(ino, other.ino, &fresh).await
+            }
+        }
+    }
+
+    async fn keep_mine(&self, ino: Ino, theirs: Ino, fresh: &crate::model::Entry) -> Result<()> {
+        let version = fresh.version.clone();
+        let places = self
+            .decide(Durability::Synced, move |d| {
+                let Some(ours) = d.overlay().get(ino).cloned() else {
+                    return Ok(Vec::new());
+                };
+                let node = d.vfs.node_in(d.overlay(), theirs)?;
+                let places = d.vfs.places(&node)?;
+                let old = node.change_or_new(d);
+                let mut ours = Change::clone(&ours);
+                let shown = ours.placing.iter().flat_map(|p| p.now.clone()).collect::<Vec<_>>();
+                ours.placing = Some(Placing {
+                    base: Vec::new(),
+                    now: places.clone(),
+                });
+                let mut taken = crate::journal::take_over(&ours, &old, &places, Some(version));
+                taken.ready_at = d.now;
+                taken.last_error = None;
+                d.take_over(taken, theirs);
+                Ok([places, shown].concat())
+            })
+            .await?;
+        for place in places {
+            self.notice(Notice::Entry {
+                parent: place.parent,
+                name: place.name,
+            });
+            self.notice(Notice::Attributes { ino: place.parent });
+        }
+        Ok(())
+    }
+
+    /// Reads a folder (or a file's entry) from the store again, now.
+    pub async fn refresh(&self, path: &str) -> Result<()> {
+        let node = self.node_at(path).await?;
+        let Some(id) = node.id.clone() else { return Ok(()) };
+        match node.kind {
+            Kind::Folder => self.list_now(&id).await,
+            Kind::File => self.stat_now(node.ino, &id).await.map(drop),
+        }
+    }
+
+    /// Lets the store fetch a file by itself.
+    pub async fn import_url(&self, url: &str, dest: &str, fields: FieldChanges) -> Result<()> {
+        self.writable()?;
+        let (folder, name) = self.parent_at(dest).await?;
+        let parent = folder
+            .id
+            .clone()
+            .ok_or_else(|| Error::Invalid("that folder is not in the store yet".into()))?;
+        if self.known_child(folder.ino, &name).await?.is_some() {
+            return Err(Error::Exists);
+        }
+        let import = UrlImport {
+            url: url.to_owned(),
+            parent,
+            name: name.clone(),
+            fields,
+        };
+        let entry = self.store.import_url(&import).await?;
+        self.blocking(move |vfs| {
+            let ino = vfs
+                .journal
+                .inodes(std::slice::from_ref(&entry.id))?
+                .first()
+                .copied()
+                .ok_or(Error::Internal)?;
+            let names = vfs.names_for(&entry)?;
+            vfs.take_entry(ino, &entry, vfs.clock.now(), &names)
+        })
+        .await?;
+        self.notice(Notice::Entry {
+            parent: folder.ino,
+            name,
+        });
+        Ok(())
+    }
+
+    /// Gives a file another thumbnail in the store.
+    pub async fn set_thumbnail(&self, path: &str, image: bytes::Bytes, file_name: &str) -> Result<()> {
+        self.writable()?;
+        let node = self.node_at(path).await?;
+        let entry = node
+            .entry
+            .ok_or_else(|| Error::Invalid("it is not in the store yet".into()))?;
+        Ok(self.store.set_thumbnail(&entry, image, file_name).await?)
+    }
+
+    /// Stops taking changes, waits up to `drain` for uploads, and gives back what the store lent. The report says what is
+    /// left: it is safe here and goes on at the next mount.
+    pub async fn shutdown(&self, drain: Duration) -> SyncReport {
+        let report = match self.sync(None, Some(drain)).await {
+            Ok(report) => report,
+            Err(error) => SyncReport {
+                problems: vec![error.to_string()],
+                ..SyncReport::default()
+            },
+        };
+        self.stop().await;
+        let tidied = tokio::time::timeout(Duration::from_secs(10), self.store.tidy()).await;
+        if let Ok(Err(error)) = tidied {
+            tracing::info!("what the store lent will be given back at the next mount: {error}");
+        }
+        if let Err(error) = self.journal.sync().wait().await {
+            tracing::error!("{error}");
+        }
+        if let Err(error) = self.cache.close().await {
+            tracing::warn!("{error}");
+        }
+        report
+    }
+}
+
+impl Inner {
+    pub(super) fn add_problem(&self, ino: Ino, path: String, text: &str) {
+        let at = self.clock.now().to_rfc3339();
+        let mut problems = self.problems.lock();
+        if problems.len() == PROBLEMS_MAX {
+            problems.remove(0);
+        }
+        tracing::debug!(ino = ino.0, "noted for status");
+        problems.push(Problem {
+            at,
+            path,
+            text: text.to_owned(),
+        });
+    }
+
+    fn changes_below(&self, below: Option<Ino>) -> Result<Vec<Change>> {
+        let guard = self.journal.lock();
+        let mut changes = Vec::new();
+        for change in guard.overlay().iter() {
+            let inside = match below {
+                None => true,
+                Some(folder) if folder == change.ino => true,
+                Some(folder) => {
+                    let places = change.placing.iter().flat_map(|p| p.now.iter().chain(&p.base));
+                    let mut inside = false;
+                    for place in places {
+                        inside |= self.is_within(guard.overlay(), place.parent, folder)?;
+                    }
+                    inside
+                }
+            };
+            if inside {
+                changes.push(Change::clone(change));
+            }
+        }
+        Ok(changes)
+    }
+
+    fn report(&self, below: Option<Ino>) -> Result<SyncReport> {
+        let mut report = SyncReport::default();
+        for change in self.changes_below(below)? {
+            match &change.state {
+                State::Pending | State::Ambiguous { .. } if !change.is_empty() => match self.parked_above(&change) {
+                    Some(above) => {
+                        report.parked += 1;
+                        report.problems.push(format!(
+                            "{}: waits for {}, which cannot be made",
+                            self.journal_path(change.ino),
+                            self.journal_path(above)
+                        ));
+                    }
+                    None => report.pending += 1,
+                },
+                State::Parked { reason } => {
+                    report.parked += 1;
+                    report
+                        .problems
+                        .push(format!("{}: {reason}", self.journal_path(change.ino)));
+                }
+                State::Conflict { .. } => {
+                    report.parked += 1;
+                    report.problems.push(format!(
+                        "{}: changed here and in the store",
+                        self.journal_path(change.ino)
+                    ));
+                }
+                State::Held => {
+                    report.held += 1;
+                    report.problems.push(format!(
+                        "{}: deletion held, approve or discard it",
+                        self.journal_path(change.ino)
+                    ));
+                }
+                State::Pending | State::Ambiguous { .. } | State::Settling { .. } | State::Local { .. } => {}
+            }
+        }
+        Ok(report)
+    }
+
+    /// The folder, to be made above a node, that only the user moves on: nothing inside goes ahead of it.
+    fn parked_above(&self, change: &Change) -> Option<Ino> {
+        let guard = self.journal.lock();
+        let mut at = change.placing.as_ref()?.now.first()?.parent;
+        for _ in 0..2048 {
+            let above = guard.overlay().get(at)?;
+            if above.id.is_none() && matches!(above.state, State::Parked { .. }) {
+                return Some(at);
+            }
+            at = above.placing.as_ref()?.now.first()?.parent;
+        }
+        None
+    }
+
+    fn queue_item(&self, change: &Change) -> QueueItem {
+        let node = Node {
+            ino: change.ino,
+            kind: change.kind,
+            id: change.id.clone(),
+            entry: None,
+            change: Some(std::sync::Arc::new(change.clone())),
+        };
+        let sent = self.uploader().and_then(|u| u.sent_bytes(change.ino));
+        QueueItem {
+            id: change.ino.0,
+            path: self.journal_path(change.ino),
+            state: self.state_text(&node).to_owned(),
+            what: self.what(change),
+            bytes: change.staged.as_ref().map_or(0, |s| s.size),
+            sent_bytes: sent.unwrap_or(0),
+            attempts: change.attempts,
+            error: change.last_error.clone(),
+            next_try: (change.ready_at > self.clock.now()).then(|| change.ready_at.to_rfc3339()),
+        }
+    }
+
+    /// What is to be done, in words, with what it costs.
+    fn what(&self, change: &Change) -> String {
+        if change.is_removal() {
+            return "delete".into();
+        }
+        let mut parts = Vec::new();
+        match (&change.id, change.kind, &change.staged) {
+            (None, Kind::Folder, _) => parts.push("create folder".to_owned()),
+            (None, Kind::File, _) => parts.push("upload".to_owned()),
+            (Some(_), _, Some(_)) => parts.push("upload new version".to_owned()),
+            (Some(_), _, None) => {}
+        }
+        if change.id.is_some()
+            && let Some(placing) = change.placing.as_ref().filter(|p| p.is_moved())
+        {
+            let resent = change.kind == Kind::File
+                && self.capabilities().rename_file != crate::store::RenameFile::Relocate
+                && placing.renamed().is_some();
+            parts.push(match (placing.renamed(), resent) {
+                (Some(name), true) => format!("rename to {name} (sends the file again)"),
+                (Some(name), false) => format!("rename to {name}"),
+                (None, _) => "move".to_owned(),
+            });
+        }
+        if !change.fields.is_empty() {
+            parts.push(format!(
+                "set {}",
+                change.fields.keys().cloned().collect::<Vec<_>>().join(", ")
+            ));
+        }
+        if !change.leftovers.is_empty() {
+            parts.push("remove the replaced file".to_owned());
+        }
+        parts.join(", ")
+    }
+}

@@ -1,0 +1,422 @@
+//! open, create, release: handles and what the end of writing sets off.
+
+use std::sync::Arc;
+
+use crate::cache::{Body, BodyId, BodyState};
+use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Write};
+use crate::model::{Access, Availability, Ino, ItemId, Kind, Name};
+use crate::store::{CreateFile, ErrorKind, StoreError};
+
+use super::opens::{Closed, Copying, OpenFile, Writing};
+use super::tree::Node;
+use super::vfs::{Decision, Inner, Vfs};
+use super::who::process_of;
+use super::{Attr, Caller, Commit, Error, Fh, IoMode, OpenHow, Opened, Result};
+
+/// Files up to this size are better served from the page cache than by passthrough.
+const TINY_BYTES: u64 = 128 << 10;
+/// How long a file may keep a name that the store refuses before the user is told.
+const NAME_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Vfs {
+    /// Opens a file.
+    pub async fn open(&self, caller: Caller, ino: Ino, how: OpenHow) -> Result<Opened> {
+        let _ = caller;
+        self.used();
+        if how.write || how.truncate {
+            self.writable()?;
+        }
+        let file = self.open_file(ino, how.write).await?;
+        if how.truncate
+            && let Err(error) = self.truncate_file(&file, 0).await
+        {
+            self.close_file(&file, how.write).await;
+            return Err(error);
+        }
+        let io = self.io_mode(&file, how).await;
+        let fh = self.handles.add_file(file, how);
+        Ok(Opened {
+            fh,
+            io,
+            no_flush: !how.write,
+        })
+    }
+
+    /// Makes a file and opens it. Its bytes are in the staging folder, its name in the journal, before this answers.
+    pub async fn create(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &Name,
+        mode: u16,
+        how: OpenHow,
+    ) -> Result<(Attr, Opened)> {
+        self.writable()?;
+        self.used();
+        let folder = self.blocking(move |vfs| vfs.node(parent)).await?;
+        self.ensure_listed(&folder).await?;
+        if let Some(found) = self.known_child(parent, name).await? {
+            if how.exclusive {
+                return Err(Error::Exists);
+            }
+            let opened = self.open(caller, found.ino, how).await?;
+            return Ok((self.getattr(found.ino, None).await?, opened));
+        }
+        let body = self.cache.new_dirty().await?;
+        let staged = Staged {
+            body: body.id().map(|id| id.to_string()).unwrap_or_default(),
+            size: 0,
+            base: None,
+            phase: Phase::Open,
+            whole: true,
+            generation: 1,
+        };
+        self.keep_staged(&staged.body, &body);
+        let (name, process, perm) = (name.clone(), process_of(caller.pid), mode & 0o7777);
+        let made = self
+            .decide(Durability::Written, move |d| {
+                let folder = d.vfs.node_in(d.overlay(), parent)?;
+                if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
+                    return Err(Error::Exists);
+                }
+                d.vfs.may_create(d.overlay(), &folder, &name, Kind::File)?;
+                let ino = d.vfs.journal.allocate()?;
+                d.born(ino, Kind::File, Place { parent, name }, Some(staged), process)?;
+                let now = d.now;
+                d.attr(ino, |attr| {
+                    attr.mode = Some(perm);
+                    attr.mtime = Some(now);
+                    attr.ctime = Some(now);
+                });
+                Ok(ino)
+            })
+            .await;
+        let ino = match made {
+            Ok(ino) => ino,
+            Err(error) => {
+                self.cache.discard(&body).await.ok();
+                return Err(error);
+            }
+        };
+        let file = self.opens.open(ino, true, || OpenFile::new(ino, body, None));
+        file.set_writing(Writing::Dirty);
+        let attr = self.getattr(ino, None).await?;
+        let how = OpenHow { write: true, ..how };
+        let fh = self.handles.add_file(file, how);
+        Ok((
+            attr,
+            Opened {
+                fh,
+                io: IoMode::KeepCache,
+                no_flush: false,
+            },
+        ))
+    }
+
+    /// Closes a handle. When it was the last that could write, what was written becomes ready for the store.
+    pub async fn release(&self, fh: Fh) {
+        if let Some(handle) = self.handles.remove_file(fh) {
+            self.close_file(&handle.file, handle.how.write).await;
+        }
+    }
+
+    /// The open file of an inode, counted as opened.
+    pub(super) async fn open_file(&self, ino: Ino, for_writing: bool) -> Result<Arc<OpenFile>> {
+        let node = self.blocking(move |vfs| vfs.openable(ino)).await?;
+        if let Some(entry) = node
+            .entry
+            .as_deref()
+            .filter(|_| node.change.as_ref().is_none_or(|c| c.staged.is_none()))
+        {
+            let refused = match entry.availability {
+                Availability::Ready => None,
+                Availability::Processing => Some(ErrorKind::NotReady),
+                Availability::Expired => Some(ErrorKind::Expired),
+            };
+            if let Some(kind) = refused {
+                return Err(StoreError::new(kind, "open", entry.id.as_str()).into());
+            }
+        }
+        let body = match self.opens.get(ino) {
+            Some(open) => open.body(),
+            None => self.body_of(&node).await?,
+        };
+        let version = node.entry.as_ref().map(|e| e.version.clone());
+        let copying = node.change.as_ref().and_then(|c| c.copy_of.clone()).map(|source| {
+            let size = self.attr_of(&node).size;
+            Copying {
+                source,
+                size,
+                upto: size,
+            }
+        });
+        let file = self.opens.open(ino, for_writing, || {
+            let file = OpenFile::new(ino, body, version);
+            file.set_copying(copying);
+            file
+        });
+        Ok(file)
+    }
+
+    /// The bytes that a node shows.
+    pub(super) async fn body_of(&self, node: &Node) -> Result<Arc<Body>> {
+        if let Some(change) = &node.change {
+            if let Some(staged) = &change.staged {
+                return self.staged_body(node, staged).await;
+            }
+            if let Some(source) = change.copy_of.clone() {
+                let entry = self
+                    .blocking(move |vfs| Ok(vfs.catalog.by_id(&source)?))
+                    .await?
+                    .ok_or(Error::Stale)?;
+                return Ok(self.cache.body(&entry.entry));
+            }
+        }
+        let entry = node.entry.as_ref().ok_or(Error::Stale)?;
+        // Between the store's word and the move of the body it still lies in the staging folder.
+        let sent = self.sending.lock().get(&node.ino).map(|(body, _)| body.clone());
+        if let Some(body) = sent.filter(|body| matches!(body.state(), BodyState::Dirty { .. })) {
+            return Ok(body);
+        }
+        Ok(self.cache.body(entry))
+    }
+
+    /// A body that waits in the staging folder.
+    pub(super) async fn staged_body(&self, node: &Node, staged: &Staged) -> Result<Arc<Body>> {
+        if let Some(body) = self.staged.lock().get(&staged.body) {
+            return Ok(body.clone());
+        }
+        let id = BodyId::parse(&staged.body).ok_or(Error::Stale)?;
+        let base = node
+            .entry
+            .as_deref()
+            .filter(|entry| staged.base.as_ref() == Some(&entry.version));
+        let body = self.cache.reopen_dirty(id, base).await?;
+        self.keep_staged(&staged.body, &body);
+        Ok(body)
+    }
+
+    /// Keeps a staged body at hand: it knows the digests of what it was based on.
+    pub(super) fn keep_staged(&self, id: &str, body: &Arc<Body>) {
+        self.staged.lock().put(id.to_owned(), body.clone());
+    }
+
+    async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> IoMode {
+        let body = file.body();
+        let Some(size) = body.size() else { return IoMode::Direct };
+        let clean = !matches!(body.state(), BodyState::Dirty { .. });
+        let may_pass = self.passthrough.load(std::sync::atomic::Ordering::Relaxed) && !how.write && !how.direct;
+        // Only an opened body knows what it holds from an earlier life, so the question comes second.
+        if may_pass
+            && clean
+            && size > TINY_BYTES
+            && let Ok(backing) = body.file().await
+            && body.is_complete()
+        {
+            return IoMode::Passthrough(backing);
+        }
+        IoMode::KeepCache
+    }
+
+    /// The kernel or the rights do not allow passthrough: it is not offered again.
+    pub fn passthrough_refused(&self, why: &str) {
+        if self.passthrough.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            tracing::info!("passthrough is not available ({why}); cached reads go through the daemon");
+        }
+    }
+
+    pub(super) async fn close_file(&self, file: &Arc<OpenFile>, for_writing: bool) {
+        if for_writing && let Err(error) = self.end_copying(file).await {
+            tracing::error!(ino = file.ino.0, "an unfinished copy could not be completed: {error}");
+        }
+        if for_writing && file.writing() == Writing::Dirty && !file.is_killed() {
+            // mmap stores may come after the last flush.
+            if let Err(error) = self.make_durable(file).await {
+                tracing::error!(
+                    ino = file.ino.0,
+                    "the last bytes of a file could not be made durable: {error}"
+                );
+            }
+        }
+        let closed = self.opens.close(file, for_writing);
+        if for_writing && closed != Closed::StillOpen && !file.is_ghost() {
+            self.writing_is_over(file).await;
+        }
+        if closed == Closed::Last && file.is_ghost() {
+            let body = file.body();
+            if matches!(body.state(), BodyState::Dirty { .. })
+                && let Err(error) = self.cache.discard(&body).await
+            {
+                tracing::warn!(
+                    ino = file.ino.0,
+                    "an unlinked file's bytes could not be removed: {error}"
+                );
+            }
+        }
+    }
+
+    /// The last writer closed: the quiet time begins.
+    async fn writing_is_over(&self, file: &Arc<OpenFile>) {
+        let (ino, killed) = (file.ino, file.is_killed() && file.writing() == Writing::Dirty);
+        let scheduled = self
+            .decide(Durability::Written, move |d| {
+                let Some(change) = d.overlay().get(ino).cloned() else {
+                    return Ok(());
+                };
+                let mut change = Change::clone(&change);
+                let empty = change.staged.as_ref().is_some_and(|s| s.size == 0);
+                let quiet = if empty {
+                    d.vfs.config.quiet_empty
+                } else {
+                    d.vfs.config.quiet
+                };
+                let refused = matches!(
+                    change.state,
+                    State::Local {
+                        why: LocalReason::NameRefused
+                    }
+                );
+                change.ready_at = d.now.plus(if refused { NAME_GRACE } else { quiet });
+                if d.vfs.config.commit == Commit::Close && !refused && change.attempts == 0 {
+                    change.ready_at = d.now;
+                }
+                if killed {
+                    change.state = State::Parked {
+                        reason: "the program that wrote it was killed before it finished".into(),
+                    };
+                }
+                if let State::Local {
+                    why: LocalReason::Empty,
+                } = change.state
+                    && !empty
+                {
+                    change.state = State::Pending;
+                }
+                d.write(Write::Put(Box::new(change)));
+                Ok(())
+            })
+            .await;
+        if let Err(error) = scheduled {
+            tracing::error!(ino = ino.0, "a saved file could not be scheduled: {error}");
+        }
+    }
+
+    pub(super) async fn known_child(&self, parent: Ino, name: &Name) -> Result<Option<Node>> {
+        let name = name.clone();
+        self.blocking(move |vfs| {
+            let folder = vfs.node(parent)?;
+            if !folder.is_folder() {
+                return Err(Error::NotDir);
+            }
+            let guard = vfs.journal.lock();
+            vfs.child_in(guard.overlay(), &folder, name.as_str())
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn openable(&self, ino: Ino) -> Result<Node> {
+        if let Some(open) = self.opens.get(ino)
+            && open.is_ghost()
+        {
+            return Err(Error::Stale);
+        }
+        let node = self.node(ino)?;
+        if node.is_folder() { Err(Error::IsDir) } else { Ok(node) }
+    }
+
+    /// Whether a folder takes a new child of that name. The store's objections to a file's name come later, unless the
+    /// mount is strict: programs make odd temporary files.
+    pub(super) fn may_create(&self, overlay: &Overlay, folder: &Node, name: &Name, kind: Kind) -> Result<()> {
+        if let (Kind::File, CreateFile::FromDepth(least)) = (kind, self.capabilities().create_file)
+            && self.depth(overlay, folder.ino)? < least
+        {
+            return Err(Error::NotPermitted(format!(
+                "{} has no files here",
+                self.capabilities().label
+            )));
+        }
+        if let Some(entry) = &folder.entry {
+            self.store.may_hold(entry, kind).map_err(not_permitted)?;
+        }
+        let strict = self.config.strict_names || kind == Kind::Folder;
+        if strict && !self.junk.is(name) {
+            self.store.check_name(name, kind)?;
+        }
+        Ok(())
+    }
+}
+
+/// A rule of the store about places: EPERM, with its words.
+pub(super) fn not_permitted(error: StoreError) -> Error {
+    Error::NotPermitted(error.to_string())
+}
+
+impl Decision<'_, '_> {
+    /// A new node of this machine's: on its own, or as the next version of what the same program has just taken away
+    /// from that name.
+    pub fn born(&mut self, ino: Ino, kind: Kind, place: Place, staged: Option<Staged>, process: u32) -> Result<()> {
+        let mut change = Change::of(ino, kind, None, self.vfs.journal.next_seq(), self.ready_at());
+        change.placing = Some(Placing {
+            base: Vec::new(),
+            now: vec![place.clone()],
+        });
+        change.staged = staged;
+        change.state = self.vfs.born_state(&place.name, kind);
+        self.touch_folder(place.parent);
+        self.reclaim(change, &place, process)
+    }
+
+    /// Puts a file that was never published at a place, and lets it take up what the same program left there.
+    pub fn reclaim(&mut self, mut change: Change, place: &Place, process: u32) -> Result<()> {
+        let window = self.vfs.config.quiet;
+        let left = match change.kind {
+            Kind::File => self.vfs.vacated.lock().reclaim(place, process, self.now, window),
+            Kind::Folder => None,
+        };
+        let old = left
+            .and_then(|ino| self.overlay().get(ino).cloned())
+            .filter(|old| old.kind == Kind::File);
+        let Some(old) = old.filter(|old| old.id.is_some() && old.state == State::Pending) else {
+            self.write(Write::Put(Box::new(change)));
+            return Ok(());
+        };
+        if old.is_removal() {
+            let node = self.vfs.node_in(self.overlay(), old.ino)?;
+            let version = node.entry.as_ref().map(|e| e.version.clone());
+            let taken = crate::journal::take_over(&change, &old, &[], version);
+            self.take_over(taken, old.ino);
+            return Ok(());
+        }
+        change.claim = Some(old.ino);
+        let mut old = Change::clone(&old);
+        old.claimed_by = Some(change.ino);
+        self.write(Write::Put(Box::new(old)));
+        self.write(Write::Put(Box::new(change)));
+        Ok(())
+    }
+
+    /// An identity moves to another node; the one it leaves is gone from the tree.
+    pub fn take_over(&mut self, taken: Change, old: Ino) {
+        if let Some(id) = taken.id.clone() {
+            self.write(Write::Identify(taken.ino, id));
+        }
+        self.write(Write::Drop(old));
+        self.write(Write::Put(Box::new(taken)));
+    }
+}
+
+/// Fields of an entry that programs may change, as wanted values.
+pub(super) fn writable_fields(entry: &crate::model::Entry) -> Vec<(&String, &crate::model::Field)> {
+    entry
+        .fields
+        .iter()
+        .filter(|(_, field)| field.access == Access::ReadWrite)
+        .collect()
+}
+
+/// A name for the id in messages.
+pub(super) fn id_text(id: Option<&ItemId>) -> &str {
+    id.map_or("not in the store yet", ItemId::as_str)
+}

@@ -1,0 +1,81 @@
+//! Handles of open files and folders.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::cache::Reader;
+use crate::model::Ino;
+
+use super::opens::OpenFile;
+use super::{DirEntry, Error, Fh, OpenHow, Result};
+
+/// One `open` of a file.
+pub(super) struct FileHandle {
+    pub file: Arc<OpenFile>,
+    pub how: OpenHow,
+    pub reader: Reader,
+}
+
+/// One `opendir`: the folder as it was when the reading began.
+pub(super) struct DirHandle {
+    pub ino: Ino,
+    pub snapshot: Mutex<Option<Arc<Vec<DirEntry>>>>,
+}
+
+/// All handles.
+#[derive(Default)]
+pub(super) struct Handles {
+    next: AtomicU64,
+    files: Mutex<HashMap<Fh, Arc<FileHandle>>>,
+    dirs: Mutex<HashMap<Fh, Arc<DirHandle>>>,
+}
+
+impl Handles {
+    fn fresh(&self) -> Fh {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow) -> Fh {
+        let fh = self.fresh();
+        self.files.lock().insert(
+            fh,
+            Arc::new(FileHandle {
+                file,
+                how,
+                reader: Reader::new(),
+            }),
+        );
+        fh
+    }
+
+    pub fn file(&self, fh: Fh) -> Result<Arc<FileHandle>> {
+        self.files.lock().get(&fh).cloned().ok_or(Error::BadHandle)
+    }
+
+    pub fn remove_file(&self, fh: Fh) -> Option<Arc<FileHandle>> {
+        self.files.lock().remove(&fh)
+    }
+
+    pub fn add_dir(&self, ino: Ino) -> Fh {
+        let fh = self.fresh();
+        self.dirs.lock().insert(
+            fh,
+            Arc::new(DirHandle {
+                ino,
+                snapshot: Mutex::default(),
+            }),
+        );
+        fh
+    }
+
+    pub fn dir(&self, fh: Fh) -> Result<Arc<DirHandle>> {
+        self.dirs.lock().get(&fh).cloned().ok_or(Error::BadHandle)
+    }
+
+    pub fn remove_dir(&self, fh: Fh) -> Option<Arc<DirHandle>> {
+        self.dirs.lock().remove(&fh)
+    }
+}

@@ -1,0 +1,509 @@
+//! read, write, flush, fsync, fallocate, lseek, copy_file_range.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::cache::{BodyState, CacheError, Keep};
+use crate::journal::{Change, Durability, Phase, Staged, State, Write};
+use crate::model::{Ino, Kind};
+
+use super::handles::FileHandle;
+use super::opens::{Copying, OpenFile, Writing};
+use super::vfs::Vfs;
+use super::who::is_killed;
+use super::{Allocate, Caller, Commit, Error, Fh, Result, SeekFor};
+
+/// Bytes copied by one call of copy_file_range: programs go on with the next.
+const COPY_STEP_BYTES: u64 = 8 << 20;
+/// How long a commit that waits for the store may take without any progress.
+const STORE_WAIT: Duration = Duration::from_secs(120);
+
+impl Vfs {
+    /// Reads; fewer bytes than asked only at the end of the file.
+    pub async fn read(&self, fh: Fh, offset: u64, len: u32) -> Result<Bytes> {
+        let handle = self.handles.file(fh)?;
+        let len = match handle.file.copying() {
+            Some(copying) => copying.upto.saturating_sub(offset).min(u64::from(len)) as usize,
+            None => len as usize,
+        };
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let read = handle.file.body().read(&handle.reader, offset, len).await;
+        if let Err(CacheError::Changed { item }) = &read {
+            self.look_again(handle.file.ino, item.clone());
+        }
+        Ok(read?)
+    }
+
+    /// The store has other bytes than the entry tells: it is asked anew, behind the reader's ESTALE.
+    fn look_again(&self, ino: Ino, item: crate::model::ItemId) {
+        let vfs = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = vfs.stat_now(ino, &item).await {
+                tracing::debug!(%item, "a changed file could not be looked up: {error}");
+            }
+        });
+    }
+
+    /// Writes all of `data`.
+    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
+        let handle = self.handles.file(fh)?;
+        let file = &handle.file;
+        self.check_size(offset.saturating_add(data.len() as u64))?;
+        self.begin_writing(file, Keep::All).await?;
+        let len = data.len() as u32;
+        file.body().write(offset, data).await?;
+        file.set_mtime(Some(self.clock.now()));
+        Ok(len)
+    }
+
+    /// A close of one descriptor: makes everything that was written durable here.
+    pub async fn flush(&self, caller: Caller, fh: Fh) -> Result<()> {
+        let handle = self.handles.file(fh)?;
+        if !handle.how.write {
+            return Ok(());
+        }
+        self.end_copying(&handle.file).await?;
+        if handle.file.writing() == Writing::Not && self.config.commit != Commit::Close {
+            return Ok(());
+        }
+        if handle.file.writing() == Writing::Dirty && is_killed(caller.pid) {
+            handle.file.set_killed();
+            return Ok(());
+        }
+        self.make_durable(&handle.file).await?;
+        match self.config.commit {
+            Commit::Close => self.wait_for_store(&handle).await,
+            Commit::Background | Commit::Fsync => Ok(()),
+        }
+    }
+
+    /// Makes everything that was written durable here.
+    pub async fn fsync(&self, fh: Fh) -> Result<()> {
+        let handle = self.handles.file(fh)?;
+        self.end_copying(&handle.file).await?;
+        if handle.file.writing() == Writing::Not {
+            // Attributes may wait for the disk all the same.
+            return Ok(self.journal.sync().wait().await?);
+        }
+        self.make_durable(&handle.file).await?;
+        match self.config.commit {
+            Commit::Fsync | Commit::Close => self.wait_for_store(&handle).await,
+            Commit::Background => Ok(()),
+        }
+    }
+
+    /// Makes the changes in a folder durable here.
+    pub async fn fsyncdir(&self, ino: Ino) -> Result<()> {
+        let _ = ino;
+        Ok(self.journal.sync().wait().await?)
+    }
+
+    /// Reserves, zeroes or punches.
+    pub async fn fallocate(&self, fh: Fh, offset: u64, len: u64, how: Allocate) -> Result<()> {
+        let handle = self.handles.file(fh)?;
+        let end = offset.checked_add(len).filter(|_| len > 0);
+        let end = end.ok_or_else(|| Error::Invalid("an empty or endless range".into()))?;
+        match how {
+            Allocate::Grow | Allocate::ZeroRange { keep_size: false } => self.check_size(end)?,
+            Allocate::KeepSize | Allocate::PunchHole | Allocate::ZeroRange { keep_size: true } => {}
+        }
+        self.begin_writing(&handle.file, Keep::All).await?;
+        handle.file.body().allocate(disk_mode(how), offset, len).await?;
+        handle.file.set_mtime(Some(self.clock.now()));
+        Ok(())
+    }
+
+    /// Where data or a hole begins at or behind `offset`.
+    pub async fn lseek(&self, fh: Fh, offset: u64, whence: SeekFor) -> Result<u64> {
+        let handle = self.handles.file(fh)?;
+        let body = handle.file.body();
+        let found = match whence {
+            SeekFor::Data => body.seek_data(offset).await?,
+            SeekFor::Hole => body.seek_hole(offset).await?,
+        };
+        found.ok_or(Error::PastEnd)
+    }
+
+    /// Sets the length.
+    pub(super) async fn truncate_file(&self, file: &Arc<OpenFile>, len: u64) -> Result<()> {
+        self.check_size(len)?;
+        // A file cut to nothing needs none of its old bytes.
+        let keep = if len == 0 { Keep::Nothing } else { Keep::All };
+        self.begin_writing(file, keep).await?;
+        file.body().truncate(len).await?;
+        file.set_mtime(Some(self.clock.now()));
+        Ok(())
+    }
+
+    fn check_size(&self, end: u64) -> Result<()> {
+        match self.capabilities().file_bytes_max {
+            Some(max) if end > max => Err(Error::TooBig(format!(
+                "{} takes files of at most {max} bytes",
+                self.capabilities().label
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Before the first change of a file's bytes: the body moves to the staging folder, and the journal knows.
+    pub(super) async fn begin_writing(&self, file: &Arc<OpenFile>, keep: Keep) -> Result<()> {
+        if file.writing() == Writing::Dirty && file.copying().is_none() {
+            return Ok(());
+        }
+        let _turn = file.turn.lock().await;
+        if file.copying().is_some() {
+            self.materialise(file).await?;
+        }
+        if file.writing() == Writing::Dirty {
+            return Ok(());
+        }
+        self.writable()?;
+        let body = file.body();
+        if !matches!(body.state(), BodyState::Dirty { .. }) {
+            body.make_dirty(keep).await?;
+        }
+        if !file.is_ghost() {
+            self.mark_dirty(file).await?;
+        }
+        file.set_writing(Writing::Dirty);
+        Ok(())
+    }
+
+    async fn mark_dirty(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let body = file.body();
+        let (ino, id, size) = (
+            file.ino,
+            body.id().map(|id| id.to_string()).unwrap_or_default(),
+            body.size(),
+        );
+        let whole = body.is_complete();
+        self.keep_staged(&id, &body);
+        self.decide(Durability::Written, move |d| {
+            let node = d.vfs.node_in(d.overlay(), ino)?;
+            let mut change = node.change_or_new(d);
+            // Dirty bytes stay where they are seen, whatever happens to the asset in the store.
+            change.placing = Some(d.vfs.placing(&node)?);
+            let stored = node.entry.as_ref().map(|e| e.version.clone());
+            let (base, generation) = match &change.staged {
+                Some(staged) => (staged.base.clone(), staged.generation),
+                None => (stored, 0),
+            };
+            let size = size.unwrap_or(0);
+            change.staged = Some(Staged {
+                body: id,
+                size,
+                base,
+                phase: Phase::Open,
+                whole,
+                generation: generation + 1,
+            });
+            change.resume = None;
+            match change.state {
+                State::Parked { .. } | State::Ambiguous { .. } | State::Settling { .. } | State::Held => {
+                    if !matches!(change.state, State::Ambiguous { .. }) {
+                        change.state = State::Pending;
+                    }
+                }
+                State::Pending | State::Conflict { .. } | State::Local { .. } => {}
+            }
+            d.write(Write::Put(Box::new(change)));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Completes and syncs the body, then says so in the journal, synced.
+    pub(super) async fn make_durable(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let _turn = file.turn.lock().await;
+        if file.writing() != Writing::Dirty {
+            return Ok(());
+        }
+        let body = file.body();
+        body.complete(self.config.deadline).await?;
+        body.sync().await?;
+        if !file.is_ghost() {
+            let (ino, size, mtime) = (file.ino, body.size().unwrap_or(0), file.mtime());
+            self.decide(Durability::Synced, move |d| {
+                let Some(change) = d.overlay().get(ino) else {
+                    return Ok(());
+                };
+                let mut change = Change::clone(change);
+                if let Some(staged) = &mut change.staged {
+                    staged.size = size;
+                    staged.phase = Phase::Closed;
+                    staged.whole = true;
+                    staged.generation += 1;
+                }
+                change.ready_at = d.ready_at();
+                d.write(Write::Put(Box::new(change)));
+                if let Some(mtime) = mtime {
+                    d.attr(ino, |attr| {
+                        attr.mtime = Some(mtime);
+                        attr.ctime = Some(mtime);
+                        attr.version = None;
+                    });
+                }
+                Ok(())
+            })
+            .await?;
+            file.set_mtime(None);
+        }
+        file.set_writing(Writing::Flushed);
+        Ok(())
+    }
+
+    /// Waits until the store has what was just made durable, and fails with the store's error.
+    async fn wait_for_store(&self, handle: &FileHandle) -> Result<()> {
+        let file = &handle.file;
+        if file.is_ghost() {
+            return Ok(());
+        }
+        file.set_urgent(true);
+        let ino = file.ino;
+        self.decide(Durability::Synced, move |d| {
+            let Some(change) = d.overlay().get(ino) else {
+                return Ok(());
+            };
+            let change = Change {
+                ready_at: d.now,
+                ..Change::clone(change)
+            };
+            d.write(Write::Put(Box::new(change)));
+            Ok(())
+        })
+        .await?;
+        let result = self.wait_until_stored(ino, STORE_WAIT).await;
+        file.set_urgent(false);
+        result
+    }
+
+    /// Waits until nothing of a node is outstanding, for `patience` without progress at most.
+    pub(super) async fn wait_until_stored(&self, ino: Ino, patience: Duration) -> Result<()> {
+        let mut moved = self.journal.watch();
+        loop {
+            moved.mark_unchanged();
+            let Some(change) = self.journal.change(ino) else {
+                return Ok(());
+            };
+            match &change.state {
+                State::Settling { .. } | State::Local { .. } => return Ok(()),
+                State::Parked { reason } => return Err(Error::NotStored(reason.clone())),
+                State::Held => return Err(Error::NotStored("held back".into())),
+                State::Conflict { .. } => return Err(Error::NotStored("somebody else changed it too".into())),
+                State::Pending | State::Ambiguous { .. } => {}
+            }
+            if let (Some(error), true) = (&change.last_error, change.attempts > 0) {
+                if error.contains("allowance") {
+                    return Err(Error::QuotaWhileWaiting);
+                }
+                if change.attempts >= 3 {
+                    return Err(Error::NotStored(error.clone()));
+                }
+            }
+            let sent = self.uploader().and_then(|u| u.sent_bytes(ino));
+            tokio::select! {
+                changed = moved.changed() => if changed.is_err() { return Err(Error::Internal) },
+                () = self.clock.sleep(patience) => {
+                    if self.uploader().and_then(|u| u.sent_bytes(ino)) == sent {
+                        return Err(Error::TimedOut(patience.as_secs()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies inside the mount. A whole clean file into an empty new one of the same name is left to the store, where
+    /// it can do that; everything else is copied here, in steps.
+    pub async fn copy_file_range(
+        &self,
+        caller: Caller,
+        from: Fh,
+        from_offset: u64,
+        to: Fh,
+        to_offset: u64,
+        len: u64,
+    ) -> Result<u64> {
+        let _ = caller;
+        let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
+        let size = match source.file.body().size() {
+            Some(size) => size,
+            None => self.getattr(source.file.ino, None).await?.size,
+        };
+        let len = len.min(size.saturating_sub(from_offset));
+        if len == 0 {
+            return Ok(0);
+        }
+        if from_offset == to_offset
+            && let Some(copied) = self.copy_in_store(&source, &target, from_offset, len, size).await?
+        {
+            return Ok(copied);
+        }
+        self.check_size(to_offset.saturating_add(len))?;
+        self.begin_writing(&target.file, Keep::All).await?;
+        let step = len.min(COPY_STEP_BYTES);
+        let mut done = 0;
+        while done < step {
+            let part = (step - done).min(1 << 20) as usize;
+            let data = source
+                .file
+                .body()
+                .read(&source.reader, from_offset + done, part)
+                .await?;
+            if data.is_empty() {
+                break;
+            }
+            let got = data.len() as u64;
+            target.file.body().write(to_offset + done, data).await?;
+            done += got;
+        }
+        target.file.set_mtime(Some(self.clock.now()));
+        Ok(done)
+    }
+
+    /// The part of a copy that needs no bytes here; `None` when it must be copied as bytes.
+    async fn copy_in_store(
+        &self,
+        source: &FileHandle,
+        target: &FileHandle,
+        offset: u64,
+        len: u64,
+        size: u64,
+    ) -> Result<Option<u64>> {
+        if !self.capabilities().server_copy.is_yes() || target.file.is_ghost() {
+            return Ok(None);
+        }
+        let _turn = target.file.turn.lock().await;
+        let (from, to) = (source.file.ino, target.file.ino);
+        let copying = target.file.copying();
+        if copying.is_none() && (offset != 0 || target.file.body().size() != Some(0)) {
+            return Ok(None);
+        }
+        let fits = self.blocking(move |vfs| vfs.copy_source(from, to)).await?;
+        let Some(entry) = fits.filter(|entry| entry.size == Some(size)) else {
+            return Ok(None);
+        };
+        let copying = copying.unwrap_or(Copying {
+            source: entry.id.clone(),
+            size,
+            upto: 0,
+        });
+        if copying.source != entry.id || copying.upto != offset {
+            return Ok(None);
+        }
+        let copying = Copying {
+            upto: offset + len,
+            ..copying
+        };
+        if target.file.copying().is_none() {
+            // From now on it reads as its source does; its own empty body goes.
+            let empty = target.file.body();
+            target.file.set_body(self.cache.body(&entry));
+            self.promise_copy(to, Some(copying.source.clone())).await?;
+            target.file.set_writing(Writing::Not);
+            self.cache.discard(&empty).await?;
+        }
+        target.file.set_copying(Some(copying));
+        Ok(Some(len))
+    }
+
+    /// A copy that the program left unfinished is made of bytes.
+    pub(super) async fn end_copying(&self, file: &Arc<OpenFile>) -> Result<()> {
+        match file.copying() {
+            Some(copying) if copying.upto < copying.size => self.begin_writing(file, Keep::All).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn promise_copy(&self, ino: Ino, source: Option<crate::model::ItemId>) -> Result<()> {
+        self.decide(Durability::Written, move |d| {
+            let Some(change) = d.overlay().get(ino) else {
+                return Err(Error::Stale);
+            };
+            let mut change = Change::clone(change);
+            change.staged = None;
+            change.copy_of = source;
+            d.write(Write::Put(Box::new(change)));
+            Ok(())
+        })
+        .await
+    }
+
+    /// A copy that was left to the store becomes bytes of its own, as far as it got.
+    async fn materialise(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let source = file.body();
+        let own = self.cache.new_dirty().await?;
+        let upto = match file.copying() {
+            Some(copying) => copying.upto,
+            None => source.size().unwrap_or(0),
+        };
+        let reader = crate::cache::Reader::new();
+        let mut at = 0;
+        while at < upto {
+            let data = source.read(&reader, at, (upto - at).min(1 << 20) as usize).await?;
+            if data.is_empty() {
+                break;
+            }
+            let got = data.len() as u64;
+            own.write(at, data).await?;
+            at += got;
+        }
+        file.set_body(own);
+        file.set_copying(None);
+        file.set_writing(Writing::Not);
+        let ino = file.ino;
+        self.decide(Durability::Written, move |d| {
+            let Some(change) = d.overlay().get(ino) else {
+                return Ok(());
+            };
+            let change = Change {
+                copy_of: None,
+                ..Change::clone(change)
+            };
+            d.write(Write::Put(Box::new(change)));
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl super::vfs::Inner {
+    /// The source of a copy that the store can make by itself: a clean, published file, into a new file of the same
+    /// name (where that is needed) in another folder.
+    fn copy_source(&self, from: Ino, to: Ino) -> Result<Option<Arc<crate::model::Entry>>> {
+        let (source, target) = (self.node(from)?, self.node(to)?);
+        let clean = source
+            .change
+            .as_ref()
+            .is_none_or(|c| c.staged.is_none() && c.fields.is_empty());
+        let fresh = target.id.is_none()
+            && target.kind == Kind::File
+            && target
+                .change
+                .as_ref()
+                .is_some_and(|c| c.staged.as_ref().is_none_or(|s| s.size == 0) && matches!(c.state, State::Pending));
+        if !clean || !fresh {
+            return Ok(None);
+        }
+        let (from, to) = (self.places(&source)?, self.places(&target)?);
+        let apart = !from.iter().any(|f| to.iter().any(|t| t.parent == f.parent));
+        let Some(entry) = source.entry.filter(|_| apart) else {
+            return Ok(None);
+        };
+        let same_name = to.first().is_some_and(|place| place.name.to_store() == entry.name);
+        Ok((same_name || !self.capabilities().copy_keeps_name).then_some(entry))
+    }
+}
+
+fn disk_mode(how: Allocate) -> crate::disk::Allocate {
+    match how {
+        Allocate::Grow => crate::disk::Allocate::Extend,
+        Allocate::KeepSize => crate::disk::Allocate::KeepSize,
+        Allocate::PunchHole => crate::disk::Allocate::PunchHole,
+        Allocate::ZeroRange { keep_size: false } => crate::disk::Allocate::ZeroRange,
+        Allocate::ZeroRange { keep_size: true } => crate::disk::Allocate::ZeroRangeKeepSize,
+    }
+}

@@ -1,0 +1,401 @@
+//! Reading folders from the store: one request at a time per folder, whole or not at all.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::watch;
+
+use crate::catalog::{Binding, Bindings, Change as Extent, Diff};
+use crate::http::{Class, Context, current_context, with_context};
+use crate::journal::{Change, Durability, Overlay, State, Write};
+use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
+
+use super::tree::Node;
+use super::vfs::{LARGE_FOLDER_ENTRIES, Vfs};
+use super::{Error, Notice, Result};
+
+/// The user's own local names in one folder, and the names that pending changes occupy there.
+pub(super) struct LocalNames {
+    bound: HashMap<(ItemId, ItemId), Binding>,
+    taken: HashMap<ItemId, HashMap<Name, Option<ItemId>>>,
+}
+
+impl LocalNames {
+    /// Those of the folders `parents`.
+    pub fn of(vfs: &Vfs, overlay: &Overlay, parents: &[(ItemId, Ino)]) -> Result<Self> {
+        let mut names = LocalNames {
+            bound: HashMap::new(),
+            taken: HashMap::new(),
+        };
+        for (parent, ino) in parents {
+            for binding in vfs.journal.bindings(parent)? {
+                let bound = Binding {
+                    local: binding.local,
+                    made_for: binding.store_name,
+                };
+                names.bound.insert((parent.clone(), binding.id), bound);
+            }
+            let taken = names.taken.entry(parent.clone()).or_default();
+            for (name, child) in overlay.children(*ino) {
+                taken.insert(name.clone(), overlay.get(child).and_then(|c| c.id.clone()));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Adds a name that an item is to have.
+    pub fn bind(&mut self, parent: ItemId, id: ItemId, local: Name, made_for: String) {
+        self.bound.insert((parent, id), Binding { local, made_for });
+    }
+}
+
+impl Bindings for LocalNames {
+    fn bound(&self, parent: &ItemId, child: &ItemId) -> Option<Binding> {
+        self.bound.get(&(parent.clone(), child.clone())).cloned()
+    }
+
+    fn is_taken(&self, parent: &ItemId, child: &ItemId, name: &Name) -> bool {
+        self.taken
+            .get(parent)
+            .and_then(|names| names.get(name))
+            .is_some_and(|holder| holder.as_ref() != Some(child))
+    }
+}
+
+impl Vfs {
+    /// Makes sure that the folder's children are known. What is known is served at once, however old; it is then read
+    /// again behind the caller's back. Only what was never read is waited for.
+    pub(super) async fn ensure_listed(&self, folder: &Node) -> Result<()> {
+        let Some(id) = folder.id.clone() else { return Ok(()) };
+        self.used();
+        let now = self.clock.now();
+        self.used.lock().put(id.clone(), now);
+        let asked = id.clone();
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.listing(&asked)?)).await?;
+        match known {
+            Some(listing) if listing.complete && now.since(listing.at) <= self.config.list_ttl => Ok(()),
+            Some(listing) if listing.complete && !self.config.fresh => {
+                let behind = Context {
+                    class: Class::Background,
+                    ..current_context()
+                };
+                self.begin_listing(&id, behind);
+                Ok(())
+            }
+            Some(_) | None => self.list_now(&id).await,
+        }
+    }
+
+    /// Reads a folder and waits for it, together with whoever else needs it.
+    pub(super) async fn list_now(&self, id: &ItemId) -> Result<()> {
+        let mut done = self.begin_listing(id, current_context());
+        let wait = async {
+            match done.wait_for(Option::is_some).await {
+                Ok(result) => result.clone().unwrap_or(Err(Error::Internal)),
+                Err(_) => Err(Error::Internal),
+            }
+        };
+        let deadline = self.config.deadline;
+        tokio::time::timeout(deadline, wait)
+            .await
+            .unwrap_or(Err(Error::TimedOut(deadline.as_secs())))
+    }
+
+    /// Starts reading a folder unless it is being read already.
+    pub(super) fn begin_listing(&self, id: &ItemId, context: Context) -> watch::Receiver<Option<Result<()>>> {
+        let mut listings = self.listings.lock();
+        if let Some(running) = listings.get(id) {
+            return running.clone();
+        }
+        let (result, receiver) = watch::channel(None);
+        listings.insert(id.clone(), receiver.clone());
+        let (vfs, id) = (self.clone(), id.clone());
+        tokio::spawn(with_context(context, async move {
+            let outcome = vfs.read_folder(&id).await;
+            if let Err(error) = &outcome {
+                tracing::debug!(%id, "a folder could not be read: {error}");
+            }
+            vfs.listings.lock().remove(&id);
+            result.send_replace(Some(outcome));
+        }));
+        receiver
+    }
+
+    async fn read_folder(&self, id: &ItemId) -> Result<()> {
+        let asked = id.clone();
+        let folder = self
+            .blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?))
+            .await?
+            .ok_or(Error::Stale)?;
+        let began = self.clock.now();
+        // Counts in a parent's old answer may be out of date: they are used only for a folder that is new to us.
+        let known = self.catalog_listing_known(id).await?;
+        let asked = if known {
+            Entry {
+                children: None,
+                ..Entry::clone(&folder.entry)
+            }
+        } else {
+            Entry::clone(&folder.entry)
+        };
+        let mut stream = self.store.list(&asked);
+        let mut entries = Vec::new();
+        while let Some(batch) = stream.next().await {
+            entries.extend(batch?);
+        }
+        let (id, ino, large) = (id.clone(), folder.ino, entries.len() >= LARGE_FOLDER_ENTRIES);
+        self.blocking(move |vfs| vfs.take_listing(&id, ino, began, entries))
+            .await?;
+        if large {
+            self.return_memory().await;
+        }
+        *self.last_listed.write() = Some(began);
+        Ok(())
+    }
+
+    async fn catalog_listing_known(&self, id: &ItemId) -> Result<bool> {
+        let id = id.clone();
+        self.blocking(move |vfs| Ok(vfs.catalog.listing(&id)?.is_some())).await
+    }
+
+    /// Takes a whole listing into the catalog and tells the kernel what is different. Blocks.
+    fn take_listing(&self, id: &ItemId, ino: Ino, began: Timestamp, entries: Vec<Entry>) -> Result<()> {
+        let (entries, unsure) = self.without_unanswered(ino, entries);
+        let ids: Vec<ItemId> = entries.iter().map(|e| e.id.clone()).collect();
+        let inos = self.journal.inodes(&ids)?;
+        let mut rows = Vec::with_capacity(entries.len());
+        for (ino, entry) in inos.into_iter().zip(entries) {
+            rows.push((self.inode_for(ino, &entry)?, entry));
+        }
+        // Taken before the catalog is written: a large folder must not hold the tree meanwhile.
+        let (names, settled, kept) = {
+            let guard = self.journal.lock();
+            let overlay = guard.overlay();
+            let names = LocalNames::of(self, overlay, &[(id.clone(), ino)])?;
+            let settled = settled_by(overlay, ino, id, began, &rows);
+            let mut kept = kept_from(
+                overlay,
+                ino,
+                &rows,
+                &settled,
+                (began, self.capabilities().listing_lag_max),
+            );
+            kept.extend(unsure);
+            (names, settled, kept)
+        };
+        let diff = self
+            .catalog
+            .put_listing(id, began, rows, &|item| kept.contains(item), &names)?;
+        if !settled.is_empty() {
+            let ticket = {
+                let mut guard = self.journal.lock();
+                let same = |change: &&Arc<Change>| {
+                    guard
+                        .overlay()
+                        .get(change.ino)
+                        .is_some_and(|now| Arc::ptr_eq(now, change))
+                };
+                let drops = settled
+                    .iter()
+                    .filter(same)
+                    .map(|change| Write::Drop(change.ino))
+                    .collect();
+                guard.commit(drops, Durability::Written)
+            };
+            ticket.wait_blocking()?;
+        }
+        self.tell_kernel(&diff)
+    }
+
+    /// What a request of ours may have made, of which no answer has come, is not taken for somebody else's file: the
+    /// uploader looks for it and knows whose it is. Answers the rest, and the ids of which only the uploader may judge.
+    fn without_unanswered(&self, folder: Ino, entries: Vec<Entry>) -> (Vec<Entry>, Vec<ItemId>) {
+        let guard = self.journal.lock();
+        let overlay = guard.overlay();
+        let unanswered: Vec<_> = overlay
+            .touching(folder)
+            .filter_map(|change| change.unanswered.as_ref())
+            .collect();
+        let ours = |entry: &Entry| {
+            let likely = unanswered.iter().any(|u| u.may_have_made(folder, entry));
+            likely && overlay.by_id(&entry.id).is_none()
+        };
+        let (unsure, sure): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(ours);
+        (sure, unsure.into_iter().map(|entry| entry.id).collect())
+    }
+
+    /// Whether an entry may be what a request of ours has made whose answer has not come.
+    pub(super) fn may_be_ours(&self, entry: &Entry) -> Result<bool> {
+        let folders = self.catalog.inos(&entry.parents)?;
+        let guard = self.journal.lock();
+        let overlay = guard.overlay();
+        Ok(overlay.by_id(&entry.id).is_none()
+            && folders.values().any(|folder| {
+                let mut asked = overlay.touching(*folder).filter_map(|c| c.unanswered.as_ref());
+                asked.any(|unanswered| unanswered.may_have_made(*folder, entry))
+            }))
+    }
+
+    /// The inode to show an entry under: a new one when another version arrives while the old one is open, so that its
+    /// reader never sees two versions mixed.
+    pub(super) fn inode_for(&self, ino: Ino, entry: &Entry) -> Result<Ino> {
+        if entry.kind == Kind::Folder {
+            return Ok(ino);
+        }
+        let Some(open) = self.opens.get(ino) else {
+            return Ok(ino);
+        };
+        if !open.is_other_version(entry) {
+            return Ok(ino);
+        }
+        if self.journal.change(ino).is_some_and(|c| c.staged.is_some()) {
+            // Our own bytes are being written: the commit will find the conflict.
+            return Ok(ino);
+        }
+        let new = self.journal.allocate()?;
+        open.detach(self.node(ino).map(|node| self.attr_of(&node)).ok());
+        self.journal
+            .write(vec![Write::Identify(new, entry.id.clone())], Durability::Written)
+            .wait_blocking()?;
+        self.catalog.set_ino(&entry.id, new)?;
+        Ok(new)
+    }
+
+    /// Takes news of one item, as a `stat` or a mutation told it. Blocks.
+    pub(super) fn take_entry(&self, ino: Ino, entry: &Entry, at: Timestamp, names: &LocalNames) -> Result<()> {
+        let diff = self.catalog.put_entry(ino, entry, at, names)?;
+        self.tell_kernel(&diff)
+    }
+
+    /// Passes a difference on to the kernel. Blocks.
+    pub(super) fn tell_kernel(&self, diff: &Diff) -> Result<()> {
+        let mut parents: Vec<ItemId> = diff
+            .added
+            .iter()
+            .chain(&diff.removed)
+            .map(|p| p.parent.clone())
+            .collect();
+        parents.extend(diff.renamed.iter().map(|r| r.to.parent.clone()));
+        parents.sort();
+        parents.dedup();
+        let inos = self.catalog.inos(&parents)?;
+        let at = |parent: &ItemId| inos.get(parent).copied();
+        for place in &diff.added {
+            if let Some(parent) = at(&place.parent) {
+                self.notice(Notice::Entry {
+                    parent,
+                    name: place.local.clone(),
+                });
+            }
+        }
+        for place in &diff.removed {
+            if let Some(parent) = at(&place.parent) {
+                self.notice(Notice::Deleted {
+                    parent,
+                    child: place.ino,
+                    name: place.local.clone(),
+                });
+            }
+        }
+        for renamed in &diff.renamed {
+            if let Some(parent) = at(&renamed.to.parent) {
+                self.notice(Notice::Entry {
+                    parent,
+                    name: renamed.from.clone(),
+                });
+                self.notice(Notice::Entry {
+                    parent,
+                    name: renamed.to.local.clone(),
+                });
+            }
+        }
+        for changed in &diff.changed {
+            self.notice(match changed.change {
+                Extent::Content => Notice::Content { ino: changed.ino },
+                Extent::Metadata => Notice::Attributes { ino: changed.ino },
+            });
+        }
+        for ino in inos.values() {
+            self.notice(Notice::Attributes { ino: *ino });
+        }
+        Ok(())
+    }
+
+    /// What the store says of an item right now. Its memberships count as known for a minute.
+    pub(super) async fn stat_now(&self, ino: Ino, id: &ItemId) -> Result<Arc<Entry>> {
+        let began = self.clock.now();
+        let entry = self.store.stat(id).await?;
+        self.fresh.lock().put(id.clone(), began);
+        let id = id.clone();
+        self.blocking(move |vfs| {
+            let ino = vfs.inode_for(ino, &entry)?;
+            let names = vfs.names_for(&entry)?;
+            vfs.take_entry(ino, &entry, began, &names)?;
+            let node = vfs.catalog.by_id(&id)?;
+            Ok(node.map_or_else(|| Arc::new(entry), |node| node.entry))
+        })
+        .await
+    }
+
+    /// The local names that matter where an entry is. Blocks.
+    pub(super) fn names_for(&self, entry: &Entry) -> Result<LocalNames> {
+        let inos = self.catalog.inos(&entry.parents)?;
+        let parents: Vec<(ItemId, Ino)> = entry
+            .parents
+            .iter()
+            .filter_map(|id| inos.get(id).map(|ino| (id.clone(), *ino)))
+            .collect();
+        let guard = self.journal.lock();
+        LocalNames::of(self, guard.overlay(), &parents)
+    }
+}
+
+/// Settling changes of a folder that this listing confirms.
+fn settled_by(overlay: &Overlay, ino: Ino, id: &ItemId, began: Timestamp, rows: &[(Ino, Entry)]) -> Vec<Arc<Change>> {
+    let listed: HashMap<&ItemId, usize> = rows.iter().map(|(_, entry)| (&entry.id, entry.parents.len())).collect();
+    let mut settled = Vec::new();
+    for change in overlay.touching(ino) {
+        let State::Settling { at } = change.state else { continue };
+        let (Some(item), Some(placing)) = (&change.id, &change.placing) else {
+            continue;
+        };
+        if began <= at {
+            continue;
+        }
+        let wanted = placing.now.iter().any(|place| place.parent == ino);
+        // A node in several folders settles only when its entry names them all.
+        let whole = placing.now.len() <= 1 || listed.get(item) == Some(&placing.now.len());
+        if listed.contains_key(item) == wanted && whole {
+            settled.push(change.clone());
+        } else {
+            tracing::debug!(%item, folder = %id, "a listing lags behind a change");
+        }
+    }
+    settled
+}
+
+/// Items of which this listing may only know an older state: carried out lately, or replaced and about to go.
+fn kept_from(
+    overlay: &Overlay,
+    ino: Ino,
+    rows: &[(Ino, Entry)],
+    settled: &[Arc<Change>],
+    (began, lag): (Timestamp, Duration),
+) -> HashSet<ItemId> {
+    let mut kept = HashSet::new();
+    let listed = rows.iter().filter_map(|(_, entry)| overlay.by_id(&entry.id));
+    for change in overlay.touching(ino).chain(listed) {
+        kept.extend(change.leftovers.iter().cloned());
+        let late = match change.state {
+            State::Settling { .. } => true,
+            // Changed again before the listings have caught up with the last time.
+            _ => change.settles_at(lag).is_some_and(|until| began < until),
+        };
+        if late && !settled.iter().any(|s| s.ino == change.ino) {
+            kept.extend(change.id.clone());
+        }
+    }
+    kept
+}

@@ -1,0 +1,208 @@
+//! lookup, getattr and the reading of folders.
+
+use std::sync::Arc;
+
+use crate::catalog::Child;
+use crate::model::{Ino, Kind, Name};
+
+use super::tree::{Node, folder_mtime};
+use super::vfs::{Inner, LARGE_FOLDER_ENTRIES, Vfs};
+use super::{Attr, Caller, DirEntry, Error, Fh, Lookup, Result};
+
+impl Vfs {
+    /// Finds a child by name. [`Lookup::Absent`] only when the folder is known whole.
+    pub async fn lookup(&self, caller: Caller, parent: Ino, name: &Name) -> Result<Lookup> {
+        let _ = caller;
+        self.used();
+        let wanted = name.clone();
+        let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
+        if let Some(attr) = found {
+            // What is known is answered at once; whether it is still so is found out behind it.
+            self.refresh_behind(&folder).await;
+            return Ok(Lookup::Found(attr));
+        }
+        self.ensure_listed(&folder).await?;
+        let wanted = name.clone();
+        let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
+        match found {
+            Some(attr) => Ok(Lookup::Found(attr)),
+            None => match self.find_unlisted(parent, &folder, name).await? {
+                Some(attr) => Ok(Lookup::Found(attr)),
+                None => Ok(Lookup::Absent),
+            },
+        }
+    }
+
+    async fn refresh_behind(&self, folder: &Node) {
+        if self.config.fresh {
+            return;
+        }
+        if let Err(error) = self.ensure_listed_if_known(folder).await {
+            tracing::debug!("{error}");
+        }
+    }
+
+    async fn ensure_listed_if_known(&self, folder: &Node) -> Result<()> {
+        let Some(id) = folder.id.clone() else { return Ok(()) };
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.listing(&id)?)).await?;
+        if known.is_some_and(|l| l.complete) {
+            self.ensure_listed(folder).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The attributes of a node.
+    pub async fn getattr(&self, ino: Ino, fh: Option<Fh>) -> Result<Attr> {
+        let _ = fh;
+        self.used();
+        self.blocking(move |vfs| vfs.attr(ino)).await
+    }
+
+    /// Opens a folder for reading.
+    pub async fn opendir(&self, caller: Caller, ino: Ino) -> Result<Fh> {
+        let _ = caller;
+        let folder = self.blocking(move |vfs| vfs.node(ino)).await?;
+        if !folder.is_folder() {
+            return Err(Error::NotDir);
+        }
+        self.ensure_listed(&folder).await?;
+        Ok(self.handles.add_dir(ino))
+    }
+
+    /// At most `limit` entries after `offset`; 0 begins anew, with `.` and `..` first.
+    pub async fn readdir(&self, fh: Fh, offset: u64, limit: usize) -> Result<Vec<DirEntry>> {
+        let handle = self.handles.dir(fh)?;
+        let known = handle.snapshot.lock().clone().filter(|_| offset > 0);
+        let snapshot = match known {
+            Some(snapshot) => snapshot,
+            None => {
+                let ino = handle.ino;
+                let snapshot = Arc::new(self.blocking(move |vfs| vfs.snapshot(ino)).await?);
+                *handle.snapshot.lock() = Some(snapshot.clone());
+                snapshot
+            }
+        };
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(snapshot.len());
+        let to = from.saturating_add(limit).min(snapshot.len());
+        Ok(snapshot[from..to].to_vec())
+    }
+
+    /// Closes a folder.
+    pub async fn releasedir(&self, fh: Fh) {
+        let Some(handle) = self.handles.remove_dir(fh) else {
+            return;
+        };
+        let entries = handle.snapshot.lock().take();
+        let large = entries.is_some_and(|entries| entries.len() >= LARGE_FOLDER_ENTRIES);
+        if large {
+            self.return_memory().await;
+        }
+    }
+
+    /// The kernel has forgotten a node. Nothing depends on it: inodes are never reused.
+    pub fn forget(&self, ino: Ino) {
+        let _ = ino;
+    }
+}
+
+impl Inner {
+    /// A folder, and the attributes of its child of that name.
+    fn find(&self, parent: Ino, name: &Name) -> Result<(Node, Option<Attr>)> {
+        let folder = self.node(parent)?;
+        if !folder.is_folder() {
+            return Err(Error::NotDir);
+        }
+        let child = {
+            let guard = self.journal.lock();
+            self.child_in(guard.overlay(), &folder, name.as_str())?
+        };
+        Ok((folder, child.map(|node| self.attr_of(&node))))
+    }
+
+    /// The attributes of an inode, also of one that has left the tree while it is open.
+    pub(super) fn attr(&self, ino: Ino) -> Result<Attr> {
+        if let Some(ghost) = self.opens.get(ino).and_then(|open| open.ghost()) {
+            return Ok(ghost);
+        }
+        Ok(self.attr_of(&self.node(ino)?))
+    }
+
+    /// A folder's entries with their attributes, in the order of their names' bytes.
+    fn snapshot(&self, ino: Ino) -> Result<Vec<DirEntry>> {
+        let folder = self.node(ino)?;
+        let (own, stored) = {
+            let guard = self.journal.lock();
+            let own: Vec<(Name, Ino)> = guard.overlay().children(ino).map(|(n, i)| (n.clone(), i)).collect();
+            let children = match &folder.id {
+                Some(id) => self.catalog.children(id)?,
+                None => Vec::new(),
+            };
+            let overlay = guard.overlay();
+            let shown = children
+                .into_iter()
+                .filter(|child| !overlay.hides(child.ino, &child.id));
+            (own, shown.collect::<Vec<Child>>())
+        };
+        let parent = self.places(&folder)?.first().map_or(Ino::ROOT, |place| place.parent);
+        let mut entries = Vec::with_capacity(own.len() + stored.len() + 2);
+        for (name, ino) in Name::dots().into_iter().zip([ino, parent]) {
+            entries.push((name, self.attr(ino)?));
+        }
+        let mut rest: Vec<(Name, Attr)> = stored
+            .into_iter()
+            .map(|child| {
+                let attr = self.attr_of_child(&child);
+                (child.local, attr)
+            })
+            .collect();
+        let taken: std::collections::HashSet<&Name> = own.iter().map(|(name, _)| name).collect();
+        rest.retain(|(name, _)| !taken.contains(name));
+        for (name, ino) in &own {
+            // It may have gone between the two looks.
+            if let Ok(attr) = self.attr(*ino) {
+                rest.push((name.clone(), attr));
+            }
+        }
+        rest.sort_by(|a, b| a.0.cmp(&b.0));
+        entries.extend(rest);
+        let numbered = entries.into_iter().zip(1..);
+        Ok(numbered
+            .map(|((name, attr), offset)| DirEntry { offset, name, attr })
+            .collect())
+    }
+
+    /// As [`Inner::attr_of`], from what a listing row holds.
+    fn attr_of_child(&self, child: &Child) -> Attr {
+        let special = self.journal.change(child.ino).is_some() || self.opens.get(child.ino).is_some();
+        if special && let Ok(node) = self.node(child.ino) {
+            return self.attr_of(&node);
+        }
+        let local = self.journal.attr(child.ino).unwrap_or_default();
+        let of_this_content = local.version.as_ref().is_none_or(|version| *version == child.version);
+        let is_folder = child.kind == Kind::Folder;
+        let told = child.modified.or(child.created);
+        let own = if is_folder {
+            folder_mtime(&local, told)
+        } else {
+            local.mtime.filter(|_| of_this_content)
+        };
+        let mtime = own.or(told).or(local.seen).unwrap_or_default();
+        let size = if is_folder { 0 } else { child.size.unwrap_or(0) };
+        let base: u16 = if is_folder { 0o777 } else { 0o666 };
+        Attr {
+            ino: child.ino,
+            kind: child.kind,
+            size,
+            blocks: size.div_ceil(512),
+            atime: local.atime.unwrap_or(mtime),
+            mtime,
+            ctime: local.ctime.unwrap_or(mtime),
+            crtime: child.created.unwrap_or(mtime),
+            perm: local.mode.unwrap_or(base & !self.config.umask),
+            nlink: child.links.max(1),
+            uid: local.uid.unwrap_or(self.config.uid),
+            gid: local.gid.unwrap_or(self.config.gid),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The drive: every file operation's meaning, without FUSE.
+//!
+//! What people see is the catalog (what the store last said) with the journal (what is pending here) laid over it. An
+//! operation that changes the tree decides under one lock , is in the journal before it answers, and
+//! reaches the store later. Operations on what is known never wait for the network.
+
+mod assets;
+mod config;
+mod control;
+mod error;
+mod files;
+mod handles;
+mod io;
+mod junk;
+mod listing;
+mod lookup;
+mod namespace;
+mod opens;
+mod path;
+mod pins;
+mod poll;
+mod rename;
+mod setattr;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod types;
+mod vacated;
+#[allow(clippy::module_inception)] // The noun of this folder.
+mod vfs;
+mod who;
+mod world;
+mod xattr;
+
+pub use assets::{Asset, AssetPage, AssetRef, FieldDiff, FieldEdit, Found};
+pub use config::{Commit, VfsConfig};
+pub use control::{Keep, Problem, QueueItem, SyncReport};
+pub use error::{Error, Result};
+pub use pins::PinReport;
+pub use types::*;
+pub use vfs::{Inner, Parts, Vfs};

@@ -1,0 +1,231 @@
+//! Open files: one body per inode, however many handles.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cache::{Body, BodyState};
+use crate::model::{ContentVersion, Entry, Ino, ItemId, Timestamp};
+
+use super::Attr;
+
+/// How far the writing of an open file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Nothing was written since it was opened.
+    Not,
+    /// Written to, not yet flushed: the journal says so too.
+    Dirty,
+    /// All that was written is durable.
+    Flushed,
+}
+
+/// A copy made by the store in the making: so far nothing but a promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Copying {
+    pub source: ItemId,
+    pub size: u64,
+    pub upto: u64,
+}
+
+struct State {
+    body: Arc<Body>,
+    version: Option<ContentVersion>,
+    handles: u32,
+    writers: u32,
+    writing: Writing,
+    mtime: Option<Timestamp>,
+    /// No longer in the tree: what it was when it left.
+    ghost: Option<Attr>,
+    killed: bool,
+    urgent: bool,
+    copying: Option<Copying>,
+}
+
+/// One open file.
+pub(super) struct OpenFile {
+    pub ino: Ino,
+    /// One change of `writing` at a time.
+    pub turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+/// What is left to do when a handle is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// Others read or write on.
+    StillOpen,
+    /// Nobody writes any more, some read.
+    LastWriter,
+    /// Nobody has it open.
+    Last,
+}
+
+impl OpenFile {
+    pub fn new(ino: Ino, body: Arc<Body>, version: Option<ContentVersion>) -> Self {
+        let state = State {
+            body,
+            version,
+            handles: 0,
+            writers: 0,
+            writing: Writing::Not,
+            mtime: None,
+            ghost: None,
+            killed: false,
+            urgent: false,
+            copying: None,
+        };
+        Self {
+            ino,
+            turn: tokio::sync::Mutex::new(()),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub fn body(&self) -> Arc<Body> {
+        self.state.lock().body.clone()
+    }
+
+    pub fn set_body(&self, body: Arc<Body>) {
+        self.state.lock().body = body;
+    }
+
+    /// The length that programs see, when this open file knows it better than the store's entry.
+    pub fn size(&self) -> Option<u64> {
+        let state = self.state.lock();
+        if let Some(copying) = &state.copying {
+            return Some(copying.upto);
+        }
+        match state.body.state() {
+            BodyState::Dirty { .. } => state.body.size(),
+            BodyState::Filling | BodyState::Verifying | BodyState::Complete | BodyState::Discarded => None,
+        }
+    }
+
+    pub fn mtime(&self) -> Option<Timestamp> {
+        self.state.lock().mtime
+    }
+
+    pub fn set_mtime(&self, mtime: Option<Timestamp>) {
+        self.state.lock().mtime = mtime;
+    }
+
+    pub fn writing(&self) -> Writing {
+        self.state.lock().writing
+    }
+
+    pub fn set_writing(&self, writing: Writing) {
+        self.state.lock().writing = writing;
+    }
+
+    pub fn set_version(&self, version: Option<ContentVersion>) {
+        self.state.lock().version = version;
+    }
+
+    pub fn copying(&self) -> Option<Copying> {
+        self.state.lock().copying.clone()
+    }
+
+    pub fn set_copying(&self, copying: Option<Copying>) {
+        self.state.lock().copying = copying;
+    }
+
+    pub fn opened(&self, for_writing: bool) {
+        let mut state = self.state.lock();
+        state.handles += 1;
+        state.writers += u32::from(for_writing);
+    }
+
+    pub fn closed(&self, for_writing: bool) -> Closed {
+        let mut state = self.state.lock();
+        state.handles = state.handles.saturating_sub(1);
+        state.writers = state.writers.saturating_sub(u32::from(for_writing));
+        if state.handles == 0 {
+            Closed::Last
+        } else if for_writing && state.writers == 0 {
+            Closed::LastWriter
+        } else {
+            Closed::StillOpen
+        }
+    }
+
+    /// Whether the uploader must keep its hands off.
+    pub fn is_being_written(&self) -> bool {
+        let state = self.state.lock();
+        state.writers > 0 && !state.urgent
+    }
+
+    /// A program waits for the store although somebody still writes.
+    pub fn set_urgent(&self, urgent: bool) {
+        self.state.lock().urgent = urgent;
+    }
+
+    pub fn set_killed(&self) {
+        self.state.lock().killed = true;
+    }
+
+    pub fn is_killed(&self) -> bool {
+        self.state.lock().killed
+    }
+
+    /// It left the tree, as `attr`; its handles live on.
+    pub fn detach(&self, attr: Option<Attr>) {
+        let mut state = self.state.lock();
+        if state.ghost.is_none() {
+            state.ghost = attr.map(|attr| Attr { nlink: 0, ..attr });
+        }
+    }
+
+    pub fn ghost(&self) -> Option<Attr> {
+        let ghost = self.state.lock().ghost?;
+        Some(Attr {
+            size: self.size().unwrap_or(ghost.size),
+            mtime: self.mtime().unwrap_or(ghost.mtime),
+            ..ghost
+        })
+    }
+
+    pub fn is_ghost(&self) -> bool {
+        self.state.lock().ghost.is_some()
+    }
+
+    /// Whether the store's entry speaks of other bytes than the ones that are open.
+    pub fn is_other_version(&self, entry: &Entry) -> bool {
+        let state = self.state.lock();
+        let clean = !matches!(state.body.state(), BodyState::Dirty { .. });
+        state.ghost.is_none() && clean && state.version.as_ref().is_some_and(|v| *v != entry.version)
+    }
+}
+
+/// All open files.
+#[derive(Default)]
+pub(super) struct Opens(Mutex<HashMap<Ino, Arc<OpenFile>>>);
+
+impl Opens {
+    pub fn get(&self, ino: Ino) -> Option<Arc<OpenFile>> {
+        self.0.lock().get(&ino).cloned()
+    }
+
+    /// The open file of an inode, counted as opened; made when there is none.
+    pub fn open(&self, ino: Ino, for_writing: bool, make: impl FnOnce() -> OpenFile) -> Arc<OpenFile> {
+        let mut files = self.0.lock();
+        let file = files.entry(ino).or_insert_with(|| Arc::new(make())).clone();
+        file.opened(for_writing);
+        file
+    }
+
+    /// Counts a close; forgets a file that nobody has open.
+    pub fn close(&self, file: &Arc<OpenFile>, for_writing: bool) -> Closed {
+        let mut files = self.0.lock();
+        let closed = file.closed(for_writing);
+        if closed == Closed::Last && files.get(&file.ino).is_some_and(|f| Arc::ptr_eq(f, file)) {
+            files.remove(&file.ino);
+        }
+        closed
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}

@@ -1,0 +1,73 @@
+//! Paths below the mount, for people: commands, messages, attributes.
+
+use crate::model::{Ino, Name};
+
+use super::tree::Node;
+use super::vfs::{Inner, Vfs};
+use super::{Error, Result};
+
+impl Vfs {
+    /// The node at a path below the root of the mount (`/Press/hero.jpg`), read from the store where it is not known.
+    pub(super) async fn node_at(&self, path: &str) -> Result<Node> {
+        let mut node = self.blocking(|vfs| vfs.node(Ino::ROOT)).await?;
+        for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            let name = Name::new(part)?;
+            node = match self.known_child(node.ino, &name).await? {
+                Some(child) => child,
+                None => self.child_after_listing(node.ino, &name).await?,
+            };
+        }
+        Ok(node)
+    }
+
+    /// The folder and the last name of a path.
+    pub(super) async fn parent_at(&self, path: &str) -> Result<(Node, Name)> {
+        let (folder, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
+        let name = Name::new(name)?;
+        let folder = self.node_at(folder).await?;
+        if folder.is_folder() {
+            Ok((folder, name))
+        } else {
+            Err(Error::NotDir)
+        }
+    }
+}
+
+impl Inner {
+    /// Where a node is shown, from the root of the mount. Blocks.
+    pub(super) fn path_of(&self, ino: Ino) -> Result<String> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != Ino::ROOT && names.len() < 2048 {
+            let node = self.node(at)?;
+            let Some(place) = self.places(&node)?.into_iter().next() else {
+                break;
+            };
+            names.push(place.name);
+            at = place.parent;
+        }
+        names.reverse();
+        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+        Ok(format!("/{}", names.join("/")))
+    }
+
+    /// Where the journal last knew a node: also for one that is removed. Blocks.
+    pub(super) fn journal_path(&self, ino: Ino) -> String {
+        let shown = self.path_of(ino).unwrap_or_default();
+        if shown != "/" {
+            return shown;
+        }
+        let change = self.journal.change(ino);
+        let place = change
+            .as_ref()
+            .and_then(|c| c.placing.as_ref())
+            .and_then(|p| p.base.first());
+        match place {
+            Some(place) => {
+                let folder = self.path_of(place.parent).unwrap_or_default();
+                format!("{}/{}", folder.trim_end_matches('/'), place.name)
+            }
+            None => shown,
+        }
+    }
+}

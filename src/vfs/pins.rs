@@ -1,0 +1,133 @@
+//! Files that are kept on this machine for good.
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::http::{Class, Context, with_context};
+use crate::model::{Ino, Kind};
+
+use super::Result;
+use super::tree::Node;
+use super::vfs::Vfs;
+
+/// Files that are fetched at a time.
+const FETCHES_MAX: usize = 4;
+/// How long one file may take; one that makes no progress fails long before.
+const FETCH_DEADLINE: Duration = Duration::from_secs(6 * 3600);
+/// Failures that are told in words; all are counted.
+const PROBLEMS_MAX: usize = 100;
+
+/// What became of a pin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinReport {
+    /// Files that are here now and stay (or no longer must).
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that could not be had.
+    pub failed: usize,
+    /// Why not.
+    pub problems: Vec<String>,
+}
+
+impl PinReport {
+    fn note(&mut self, path: &str, outcome: Result<u64>) {
+        match outcome {
+            Ok(bytes) => {
+                self.files += 1;
+                self.bytes += bytes;
+            }
+            Err(error) => {
+                self.failed += 1;
+                if self.problems.len() < PROBLEMS_MAX {
+                    self.problems.push(format!("{path}: {error}"));
+                }
+            }
+        }
+    }
+}
+
+impl Vfs {
+    /// Fetches the file at `path`, or every file below it, and keeps its present version until it is unpinned.
+    pub async fn pin(&self, path: &str) -> Result<PinReport> {
+        with_context(Context::of(Class::Prefetch), self.pin_all(path, true)).await
+    }
+
+    /// No longer keeps what is at or below `path`, as far as it is known.
+    pub async fn unpin(&self, path: &str) -> Result<PinReport> {
+        self.pin_all(path, false).await
+    }
+
+    async fn pin_all(&self, path: &str, keep: bool) -> Result<PinReport> {
+        let mut report = PinReport::default();
+        let mut folders = Vec::new();
+        let top = self.node_at(path).await?;
+        match top.kind {
+            Kind::File => report.note(path, self.pin_one(&top, keep).await),
+            Kind::Folder => folders.push((path.trim_matches('/').to_owned(), top)),
+        }
+        while let Some((path, folder)) = folders.pop() {
+            if keep && let Err(error) = self.ensure_listed(&folder).await {
+                // What is in there is not known: that is no success.
+                report.note(&path, Err(error));
+                continue;
+            }
+            let mut after = None;
+            loop {
+                let (node, from) = (folder.clone(), after.clone());
+                let (children, next) = self
+                    .blocking(move |vfs| vfs.known_children(&node, from.as_ref()))
+                    .await?;
+                let mut files = Vec::new();
+                for (name, ino) in children {
+                    let below = format!("{path}/{name}").trim_start_matches('/').to_owned();
+                    match self.node_if_there(ino).await? {
+                        Some(node) if node.is_folder() => folders.push((below, node)),
+                        Some(node) => files.push((below, node)),
+                        None => {}
+                    }
+                }
+                let mut fetches = futures_util::stream::iter(files)
+                    .map(|(path, node)| async move { (path, self.pin_one(&node, keep).await) })
+                    .buffer_unordered(FETCHES_MAX);
+                while let Some((path, outcome)) = fetches.next().await {
+                    report.note(&path, outcome);
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    async fn node_if_there(&self, ino: Ino) -> Result<Option<Node>> {
+        self.blocking(move |vfs| match vfs.node(ino) {
+            Ok(node) => Ok(Some(node)),
+            Err(super::Error::Stale) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// Pins or unpins one file; answers its size.
+    async fn pin_one(&self, file: &Node, keep: bool) -> Result<u64> {
+        let Some(entry) = &file.entry else {
+            // Its bytes are on this machine alone, and stay until the store has them.
+            return Ok(file
+                .change
+                .as_ref()
+                .and_then(|c| c.staged.as_ref())
+                .map_or(0, |s| s.size));
+        };
+        // An older version that was pinned need not be kept any longer.
+        self.cache.unpin(&entry.id).await?;
+        if keep {
+            let body = self.cache.pin(entry).await?;
+            body.complete(FETCH_DEADLINE).await?;
+        }
+        Ok(entry.size.unwrap_or(0))
+    }
+}

@@ -1,0 +1,100 @@
+//! setattr: length, times, mode, owner.
+
+use crate::journal::{Durability, LocalAttr};
+use crate::model::{ContentVersion, Ino, Kind, Timestamp};
+
+use super::tree::told_time;
+use super::vfs::Vfs;
+use super::{Attr, Caller, Error, Fh, Result, SetAttr, SetTime};
+
+impl Vfs {
+    /// Changes attributes. Length goes to the file's bytes; the rest is kept on this machine.
+    pub async fn setattr(&self, caller: Caller, ino: Ino, fh: Option<Fh>, set: SetAttr) -> Result<Attr> {
+        let _ = caller;
+        self.used();
+        if self.config.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if let Some(size) = set.size {
+            self.set_size(ino, fh, size).await?;
+        }
+        let now = self.clock.now();
+        let local = set.mode.is_some() || set.uid.is_some() || set.gid.is_some();
+        if (local || set.atime.is_some() || set.mtime.is_some())
+            && let Some(belongs) = self.attr_target(ino).await?
+        {
+            self.decide(Durability::Written, move |d| {
+                d.attr(ino, |attr| set_local(attr, &set, now, belongs));
+                Ok(())
+            })
+            .await?;
+            if let (Some(_), Some(open)) = (set.mtime, self.opens.get(ino)) {
+                open.set_mtime(None);
+            }
+        }
+        self.getattr(ino, fh).await
+    }
+
+    /// What a time set now belongs to; `None` for a file that has left the tree, whose times end with it.
+    async fn attr_target(&self, ino: Ino) -> Result<Option<Belongs>> {
+        if self.opens.get(ino).is_some_and(|open| open.is_ghost()) {
+            return Ok(None);
+        }
+        let node = self.blocking(move |vfs| vfs.node(ino)).await?;
+        let dirty = node.change.as_ref().is_some_and(|c| c.staged.is_some());
+        Ok(Some(match node.entry {
+            Some(entry) if entry.kind == Kind::Folder => Belongs::After(told_time(&entry)),
+            Some(entry) if !dirty => Belongs::To(Some(entry.version.clone())),
+            Some(_) | None => Belongs::To(None),
+        }))
+    }
+
+    async fn set_size(&self, ino: Ino, fh: Option<Fh>, size: u64) -> Result<()> {
+        if let Some(fh) = fh {
+            let handle = self.handles.file(fh)?;
+            return self.truncate_file(&handle.file, size).await;
+        }
+        self.writable()?;
+        let file = self.open_file(ino, true).await?;
+        let mut result = Ok(());
+        if self.attr(ino)?.size != size {
+            result = self.truncate_file(&file, size).await;
+        } else {
+            file.set_mtime(Some(self.clock.now()));
+        }
+        if result.is_ok() {
+            result = self.make_durable(&file).await;
+        }
+        self.close_file(&file, true).await;
+        result
+    }
+}
+
+/// How long a time that a program set is shown.
+enum Belongs {
+    /// To a file: while it has this content.
+    To(Option<ContentVersion>),
+    /// To a folder: until the store tells a later time than this.
+    After(Option<Timestamp>),
+}
+
+fn set_local(attr: &mut LocalAttr, set: &SetAttr, now: Timestamp, belongs: Belongs) {
+    let time = |set: SetTime| match set {
+        SetTime::Now => now,
+        SetTime::At(time) => time,
+    };
+    if let Some(mode) = set.mode {
+        attr.mode = Some(mode & 0o7777);
+    }
+    attr.uid = set.uid.or(attr.uid);
+    attr.gid = set.gid.or(attr.gid);
+    attr.atime = set.atime.map(time).or(attr.atime);
+    if let Some(mtime) = set.mtime {
+        attr.mtime = Some(time(mtime));
+        match belongs {
+            Belongs::To(version) => attr.version = version,
+            Belongs::After(told) => attr.told = told,
+        }
+    }
+    attr.ctime = Some(now);
+}

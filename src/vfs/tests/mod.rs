@@ -1,0 +1,8 @@
+//! The drive against a store in memory.
+
+mod attributes;
+mod freshness;
+mod model;
+mod rig;
+mod saves;
+mod tree;

@@ -1,0 +1,288 @@
+//! A drive on a store in memory, with a clock that moves when a test says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::cache::{Cache, CacheConfig};
+use crate::catalog::Catalog;
+use crate::journal::{Journal, UploaderConfig};
+use crate::model::{Clock, Ino, Kind, ManualClock, Name, Timestamp};
+use crate::store::Capabilities;
+use crate::store::memory::MemoryStore;
+use crate::vfs::{Attr, Caller, Lookup, OpenHow, Parts, RenameMode, Result, Vfs, VfsConfig};
+
+/// The first program.
+pub const ME: Caller = Caller { uid: 0, gid: 0, pid: 0 };
+
+pub struct Rig {
+    pub vfs: Vfs,
+    pub store: MemoryStore,
+    pub clock: Arc<ManualClock>,
+    dir: tempfile::TempDir,
+    config: VfsConfig,
+    uploader: UploaderConfig,
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).expect("a valid name")
+}
+
+impl Rig {
+    pub async fn new(capabilities: Capabilities) -> Self {
+        Self::with(capabilities, VfsConfig::default(), UploaderConfig::default()).await
+    }
+
+    pub async fn with(capabilities: Capabilities, config: VfsConfig, uploader: UploaderConfig) -> Self {
+        let clock = ManualClock::starting(Timestamp::from_secs(1_780_000_000));
+        let store = MemoryStore::new(capabilities, clock.clone());
+        Self::on(store, clock, config, uploader).await
+    }
+
+    /// A drive on a store that is there already.
+    pub async fn on(store: MemoryStore, clock: Arc<ManualClock>, config: VfsConfig, uploader: UploaderConfig) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let vfs = start(&store, &clock, dir.path(), &config, &uploader).await;
+        Self {
+            vfs,
+            store,
+            clock,
+            dir,
+            config,
+            uploader,
+        }
+    }
+
+    /// Where the drive keeps what it has.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Ends the daemon without warning and starts another one on what it left.
+    pub async fn crash(&mut self) {
+        self.vfs.stop().await;
+        self.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
+    }
+
+    /// Moves the clock until everything that can be sent is sent.
+    pub async fn settle(&self) {
+        for round in 0..400 {
+            let report = self
+                .vfs
+                .sync(None, Some(Duration::ZERO))
+                .await
+                .expect("the journal can be read");
+            if report.pending == 0 {
+                return;
+            }
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            self.clock
+                .advance(Duration::from_secs(if round < 100 { 1 } else { 10 }));
+        }
+        panic!("never settles: {:#?}", self.vfs.queue().await);
+    }
+
+    pub async fn at(&self, path: &str) -> Result<Attr> {
+        let mut ino = Ino::ROOT;
+        for part in path.split('/').filter(|p| !p.is_empty()) {
+            ino = match self.vfs.lookup(ME, ino, &name(part)).await? {
+                Lookup::Found(attr) => attr.ino,
+                Lookup::Absent => return Err(crate::vfs::Error::NotFound),
+            };
+        }
+        self.vfs.getattr(ino, None).await
+    }
+
+    async fn split(&self, path: &str) -> Result<(Ino, Name)> {
+        let (folder, last) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok((self.at(folder).await?.ino, name(last)))
+    }
+
+    /// Creates or overwrites, as `cp` does.
+    pub async fn write(&self, path: &str, bytes: &[u8]) -> Result<Ino> {
+        self.write_as(ME, path, bytes).await
+    }
+
+    pub async fn write_as(&self, who: Caller, path: &str, bytes: &[u8]) -> Result<Ino> {
+        let (folder, last) = self.split(path).await?;
+        let how = OpenHow {
+            write: true,
+            truncate: true,
+            ..OpenHow::default()
+        };
+        let (ino, fh) = match self.vfs.lookup(who, folder, &last).await? {
+            Lookup::Found(attr) => (attr.ino, self.vfs.open(who, attr.ino, how).await?.fh),
+            Lookup::Absent => {
+                let (attr, opened) = self.vfs.create(who, folder, &last, 0o644, how).await?;
+                (attr.ino, opened.fh)
+            }
+        };
+        let mut at = 0;
+        for part in bytes.chunks(4096) {
+            self.vfs.write(fh, at, Bytes::copy_from_slice(part)).await?;
+            at += part.len() as u64;
+        }
+        self.vfs.flush(who, fh).await?;
+        self.vfs.release(fh).await;
+        Ok(ino)
+    }
+
+    pub async fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let ino = self.at(path).await?.ino;
+        let opened = self
+            .vfs
+            .open(
+                ME,
+                ino,
+                OpenHow {
+                    read: true,
+                    ..OpenHow::default()
+                },
+            )
+            .await?;
+        let mut all = Vec::new();
+        loop {
+            let part = self
+                .patiently(self.vfs.read(opened.fh, all.len() as u64, 65_536))
+                .await?;
+            if part.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&part);
+        }
+        self.vfs.release(opened.fh).await;
+        Ok(all)
+    }
+
+    /// Waits for something that may pause and try again: then only time helps.
+    async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        for _ in 0..200 {
+            match tokio::time::timeout(Duration::from_millis(200), &mut work).await {
+                Ok(done) => return done,
+                Err(_) => self.clock.advance(Duration::from_secs(1)),
+            }
+        }
+        panic!("no answer, however long it is waited for");
+    }
+
+    pub async fn mkdir(&self, path: &str) -> Result<Attr> {
+        let (folder, last) = self.split(path).await?;
+        self.vfs.mkdir(ME, folder, &last, 0o755).await
+    }
+
+    pub async fn unlink(&self, path: &str) -> Result<()> {
+        self.unlink_as(ME, path).await
+    }
+
+    pub async fn unlink_as(&self, who: Caller, path: &str) -> Result<()> {
+        let (folder, last) = self.split(path).await?;
+        self.vfs.unlink(who, folder, &last).await
+    }
+
+    pub async fn rmdir(&self, path: &str) -> Result<()> {
+        let (folder, last) = self.split(path).await?;
+        self.vfs.rmdir(ME, folder, &last).await
+    }
+
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.rename_as(ME, from, to, RenameMode::Replace).await
+    }
+
+    pub async fn rename_as(&self, who: Caller, from: &str, to: &str, mode: RenameMode) -> Result<()> {
+        let (folder, last) = self.split(from).await?;
+        let (to_folder, to_last) = self.split(to).await?;
+        self.vfs.rename(who, folder, &last, to_folder, &to_last, mode).await
+    }
+
+    pub async fn names(&self, path: &str) -> Vec<String> {
+        let ino = self.at(path).await.expect("the folder is there").ino;
+        let fh = self.vfs.opendir(ME, ino).await.expect("opens");
+        let entries = self.vfs.readdir(fh, 0, usize::MAX).await.expect("lists");
+        self.vfs.releasedir(fh).await;
+        entries
+            .into_iter()
+            .map(|e| e.name.to_string())
+            .filter(|n| n != "." && n != "..")
+            .collect()
+    }
+
+    /// The whole visible tree: path → bytes, `None` for a folder.
+    pub async fn tree(&self) -> std::collections::BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = std::collections::BTreeMap::new();
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            for child in self.names(&folder).await {
+                let path = format!("{folder}/{child}");
+                match self.at(&path).await.expect("listed, so there").kind {
+                    Kind::Folder => {
+                        tree.insert(path.clone(), None);
+                        folders.push(path);
+                    }
+                    Kind::File => {
+                        let bytes = self.read(&path).await.expect("readable");
+                        tree.insert(path, Some(bytes));
+                    }
+                }
+            }
+        }
+        tree
+    }
+
+    /// What the store holds, in the same form.
+    pub fn stored(&self) -> std::collections::BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = std::collections::BTreeMap::new();
+        let remote = self.store.remote();
+        let mut folders = vec![(String::new(), remote.root())];
+        while let Some((path, id)) = folders.pop() {
+            for child in remote.children(&id) {
+                let below = format!("{path}/{}", child.name);
+                match child.kind {
+                    Kind::Folder => {
+                        tree.insert(below.clone(), None);
+                        folders.push((below, child.id));
+                    }
+                    Kind::File => {
+                        let bytes = remote.bytes(&child.id).map(|b| b.to_vec()).unwrap_or_default();
+                        tree.insert(below, Some(bytes));
+                    }
+                }
+            }
+        }
+        tree
+    }
+}
+
+async fn start(
+    store: &MemoryStore,
+    clock: &Arc<ManualClock>,
+    dir: &std::path::Path,
+    config: &VfsConfig,
+    uploader: &UploaderConfig,
+) -> Vfs {
+    let state = dir.join("state");
+    for folder in ["state", "state/staging", "cache", "cache/content"] {
+        crate::disk::create_private_dir(&dir.join(folder)).expect("a folder");
+    }
+    let shared = store.shared();
+    let clock: Arc<dyn Clock> = clock.clone();
+    let cache_config = CacheConfig::new(dir.join("cache/content"), state.join("staging"));
+    let cache = Cache::open(cache_config, shared.clone(), clock.clone())
+        .await
+        .expect("the cache opens");
+    let root = shared.root().await.expect("the root is told");
+    let parts = Parts {
+        store: shared,
+        catalog: Arc::new(Catalog::open(&dir.join("cache/catalog.db")).expect("the catalog opens")),
+        cache,
+        journal: Journal::open(&state).expect("the journal opens"),
+        clock,
+        config: config.clone(),
+        uploader: uploader.clone(),
+        staging_dir: state.join("staging"),
+    };
+    Vfs::start(parts, root).await.expect("the drive starts")
+}

@@ -1,0 +1,391 @@
+//! Saves: durable here, one version of the same asset there, nothing lost.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::rig::{ME, Rig};
+use crate::store::memory::{self as presets, Fault, Op};
+use crate::store::{Capabilities, CreateFile, CreateFolder, ErrorKind, Retry};
+use crate::vfs::{Caller, Error, Keep, OpenHow};
+
+/// A process of its own, as far as the drive can tell.
+const OTHER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
+
+fn all_stores() -> [Capabilities; 5] {
+    [
+        presets::whole(),
+        presets::like_imagerelay(),
+        presets::like_flextype(),
+        Capabilities {
+            create_file: CreateFile::Anywhere,
+            create_folder: CreateFolder::Anywhere,
+            ..presets::like_omeka()
+        },
+        Capabilities {
+            create_file: CreateFile::Anywhere,
+            ..presets::like_im4()
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_save_is_one_version_of_the_same_asset() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("hero.jpg", b"one").await.expect("write");
+    rig.settle().await;
+    let id = rig.store.remote().find("hero.jpg").expect("stored").id;
+    // In place, by truncation.
+    rig.write("hero.jpg", b"two").await.expect("write");
+    rig.settle().await;
+    // By a temporary file and a rename.
+    rig.write("hero.tmp.jpg", b"three").await.expect("write");
+    rig.rename("hero.tmp.jpg", "hero.jpg").await.expect("rename");
+    rig.settle().await;
+    // By moving the old one aside, writing anew, and deleting the old one.
+    rig.rename("hero.jpg", "hero.jpg~").await.expect("rename");
+    rig.write("hero.jpg", b"four").await.expect("write");
+    rig.unlink("hero.jpg~").await.expect("unlink");
+    rig.settle().await;
+    // By deleting and writing anew.
+    rig.unlink("hero.jpg").await.expect("unlink");
+    rig.write("hero.jpg", b"five").await.expect("write");
+    rig.settle().await;
+    let stored = rig.store.remote().find("hero.jpg").expect("stored");
+    assert_eq!(stored.id, id);
+    assert_eq!(rig.read("hero.jpg").await.expect("read"), b"five");
+    assert_eq!(rig.stored(), rig.tree().await);
+    assert_eq!(rig.store.faults().calls(Op::Create), 1);
+    assert_eq!(rig.store.faults().calls(Op::Replace), 4);
+    assert_eq!(rig.store.faults().calls(Op::Remove), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_stays_becomes_a_file_of_this_machine() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("hero.jpg", b"one").await.expect("write");
+    rig.settle().await;
+    let id = rig.store.remote().find("hero.jpg").expect("stored").id;
+    rig.rename("hero.jpg", "hero.jpg~").await.expect("rename");
+    rig.write("hero.jpg", b"two").await.expect("write");
+    rig.settle().await;
+    assert_eq!(rig.store.remote().find("hero.jpg").expect("stored").id, id);
+    assert_eq!(rig.read("hero.jpg").await.expect("read"), b"two");
+    assert_eq!(rig.read("hero.jpg~").await.expect("read"), b"one");
+    assert_eq!(rig.stored().len(), 1, "the backup never reaches the store");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn separate_programs_keep_the_identities_of_posix() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.mkdir("archive").await.expect("mkdir");
+    rig.write("hero.jpg", b"one").await.expect("write");
+    rig.settle().await;
+    let id = rig.store.remote().find("hero.jpg").expect("stored").id;
+    rig.rename("hero.jpg", "archive/hero.jpg").await.expect("mv");
+    rig.write_as(OTHER, "hero.jpg", b"new").await.expect("cp");
+    rig.settle().await;
+    assert_eq!(rig.store.remote().find("archive/hero.jpg").expect("moved").id, id);
+    let new = rig.store.remote().find("hero.jpg").expect("new").id;
+    assert_ne!(new, id);
+    rig.unlink("hero.jpg").await.expect("rm");
+    rig.write_as(OTHER, "hero.jpg", b"newer").await.expect("cp");
+    rig.settle().await;
+    assert_ne!(rig.store.remote().find("hero.jpg").expect("newest").id, new);
+    assert_eq!(rig.stored(), rig.tree().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_bytes_send_nothing() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("a.txt", b"the same").await.expect("write");
+    rig.settle().await;
+    rig.write("a.txt", b"the same").await.expect("write");
+    rig.settle().await;
+    rig.write("tmp.txt", b"the same").await.expect("write");
+    rig.rename("tmp.txt", "a.txt").await.expect("rename");
+    rig.settle().await;
+    assert_eq!(rig.store.faults().calls(Op::Replace), 0);
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_store_ends_with_the_tree_that_people_see() {
+    for capabilities in all_stores() {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        rig.write("a.txt", b"a").await.expect(label);
+        rig.write("b.txt", b"b").await.expect(label);
+        rig.settle().await;
+        rig.write("a.txt", b"a, second").await.expect(label);
+        rig.rename("b.txt", "c.txt").await.expect(label);
+        rig.settle().await;
+        rig.write("tmp.txt", b"c, second").await.expect(label);
+        rig.rename("tmp.txt", "c.txt").await.expect(label);
+        rig.settle().await;
+        assert_eq!(rig.stored(), rig.tree().await, "{label}");
+        assert_eq!(rig.stored().len(), 2, "{label}");
+        rig.rename("a.txt", "c.txt").await.expect(label);
+        rig.settle().await;
+        assert_eq!(rig.stored(), rig.tree().await, "{label}");
+        assert_eq!(rig.stored().len(), 1, "{label}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_part_keeps_the_rest() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i % 251) as u8).collect();
+    rig.store.remote().put(&root, "big.bin", bytes.clone()).expect("put");
+    let ino = rig.at("big.bin").await.expect("there").ino;
+    let opened = rig
+        .vfs
+        .open(
+            ME,
+            ino,
+            OpenHow {
+                read: true,
+                write: true,
+                ..OpenHow::default()
+            },
+        )
+        .await
+        .expect("open");
+    rig.vfs
+        .write(opened.fh, 500_000, Bytes::from_static(b"HERE"))
+        .await
+        .expect("write");
+    rig.vfs.flush(ME, opened.fh).await.expect("flush");
+    rig.vfs.release(opened.fh).await;
+    rig.settle().await;
+    let mut want = bytes;
+    want[500_000..500_004].copy_from_slice(b"HERE");
+    assert_eq!(rig.stored().get("/big.bin"), Some(&Some(want)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_overtaken_by_newer_bytes_never_ends_with_the_older() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    for round in 0..5u8 {
+        rig.write("a.txt", &[round; 100]).await.expect("write");
+        rig.clock.advance(Duration::from_secs(2));
+        tokio::task::yield_now().await;
+    }
+    rig.settle().await;
+    assert_eq!(rig.stored().get("/a.txt"), Some(&Some(vec![4; 100])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_by_somebody_else_is_never_overwritten() {
+    for capabilities in all_stores() {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        rig.write("plan.txt", b"base").await.expect(label);
+        rig.settle().await;
+        let id = rig.store.remote().find("plan.txt").expect(label).id;
+        rig.write("plan.txt", b"mine").await.expect(label);
+        rig.store.remote().write(&id, &b"theirs"[..]).expect(label);
+        rig.settle().await;
+        assert_eq!(
+            rig.stored().get("/plan.txt"),
+            Some(&Some(b"theirs".to_vec())),
+            "{label}"
+        );
+        assert_eq!(rig.read("plan.txt").await.expect(label), b"theirs", "{label}");
+        let names = rig.names("").await;
+        let copy = names
+            .iter()
+            .find(|n| n.starts_with("plan (conflict "))
+            .expect(label)
+            .clone();
+        assert_eq!(rig.read(&copy).await.expect(label), b"mine", "{label}");
+        let queue = rig.vfs.queue().await.expect(label);
+        rig.vfs.resolve(queue[0].id, Keep::Mine).await.expect(label);
+        rig.settle().await;
+        assert_eq!(rig.stored().get("/plan.txt"), Some(&Some(b"mine".to_vec())), "{label}");
+        assert_eq!(rig.names("").await, ["plan.txt"], "{label}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_create_is_looked_for_and_never_sent_twice() {
+    for capabilities in all_stores() {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        rig.store.faults().inject(Op::Create, 1, Fault::LoseAnswer);
+        rig.write("a.txt", b"once").await.expect(label);
+        rig.settle().await;
+        assert_eq!(rig.stored().len(), 1, "{label}");
+        assert_eq!(rig.store.faults().calls(Op::Create), 1, "{label}");
+        assert_eq!(rig.stored(), rig.tree().await, "{label}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_refuses_for_good_stays_readable_with_its_reason() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    rig.store
+        .faults()
+        .always(Op::Create, Fault::Fail(ErrorKind::Denied, Retry::Never));
+    rig.write("a.txt", b"mine").await.expect("write");
+    rig.settle().await;
+    rig.crash().await;
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"mine");
+    let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("report");
+    assert_eq!(report.parked, 1);
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    assert_eq!(
+        rig.vfs.getxattr(ino, "user.assetfs.state").await.expect("state"),
+        b"parked"
+    );
+    rig.store.faults().clear();
+    assert_eq!(rig.vfs.retry(None).await.expect("retry"), 1);
+    rig.settle().await;
+    assert_eq!(rig.stored(), rig.tree().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_being_written_when_the_daemon_dies_is_kept_aside_and_not_sent() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let (_, opened) = rig
+        .vfs
+        .create(ME, crate::model::Ino::ROOT, &super::rig::name("half.bin"), 0o644, how)
+        .await
+        .expect("create");
+    rig.vfs
+        .write(opened.fh, 0, Bytes::from_static(b"half"))
+        .await
+        .expect("write");
+    rig.write("whole.bin", b"whole").await.expect("write");
+    rig.crash().await;
+    rig.settle().await;
+    assert_eq!(rig.stored().keys().collect::<Vec<_>>(), ["/whole.bin"]);
+    assert_eq!(rig.read("half.bin").await.expect("read"), b"half");
+    assert_eq!(
+        rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("report").parked,
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlinked_open_file_lives_until_its_last_close() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let ino = rig.write("a.txt", b"bytes").await.expect("write");
+    let how = OpenHow {
+        read: true,
+        write: true,
+        ..OpenHow::default()
+    };
+    let opened = rig.vfs.open(ME, ino, how).await.expect("open");
+    rig.unlink("a.txt").await.expect("unlink");
+    assert_eq!(rig.vfs.getattr(ino, Some(opened.fh)).await.expect("fstat").nlink, 0);
+    rig.vfs
+        .write(opened.fh, 5, Bytes::from_static(b"!"))
+        .await
+        .expect("write");
+    assert_eq!(&rig.vfs.read(opened.fh, 0, 100).await.expect("read")[..], b"bytes!");
+    rig.vfs.release(opened.fh).await;
+    assert!(matches!(rig.vfs.getattr(ino, None).await, Err(Error::Stale)));
+    rig.settle().await;
+    assert!(rig.stored().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_set_before_the_upload_travel_in_it_and_later_ones_in_one_request() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let ino = rig.write("a.txt", b"x").await.expect("write");
+    let set = |name: &'static str, value: &'static [u8]| rig.vfs.setxattr(ME, ino, name, value, Default::default());
+    set("user.memory.credit", b"Anna").await.expect("set");
+    rig.settle().await;
+    assert_eq!(rig.store.faults().calls(Op::SetFields), 0);
+    set("user.memory.credit", b"Berta").await.expect("set");
+    set("user.memory.caption", b"two\\nlines").await.expect("set");
+    assert_eq!(
+        rig.vfs.getxattr(ino, "user.memory.caption").await.expect("get"),
+        b"two\\nlines"
+    );
+    rig.settle().await;
+    assert_eq!(rig.store.faults().calls(Op::SetFields), 1);
+    assert_eq!(
+        rig.vfs.getxattr(ino, "user.memory.credit").await.expect("get"),
+        b"Berta"
+    );
+    let mut names = rig.vfs.listxattr(ino).await.expect("list");
+    names.sort();
+    assert_eq!(names, ["user.memory.caption", "user.memory.credit"]);
+}
+
+/// The answer to a create was lost, and before the store was asked again the user saved other bytes of the same length, or
+/// gave the file another name, or removed it: the look for the lost file went by what the file had become. Bytes were lost
+/// in the first case, a second copy was made in the next, and a removed file came back in the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_create_is_recognised_whatever_became_of_the_file_since() {
+    for capabilities in all_stores() {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        rig.store.faults().inject(Op::Create, 1, Fault::LoseAnswer);
+        rig.write("a.txt", b"first").await.expect(label);
+        rig.vfs.sync(None, Some(Duration::ZERO)).await.expect(label);
+        wait_for(|| rig.store.faults().calls(Op::Create) == 1).await;
+        rig.write("a.txt", b"other").await.expect(label);
+        rig.rename("a.txt", "b.txt").await.expect(label);
+        rig.settle().await;
+        let want = [("/b.txt".to_owned(), Some(b"other".to_vec()))].into();
+        assert_eq!(rig.stored(), want, "{label}");
+        rig.store.faults().inject(Op::Create, 1, Fault::LoseAnswer);
+        let creates = rig.store.faults().calls(Op::Create);
+        rig.write("c.txt", b"c").await.expect(label);
+        rig.vfs.sync(None, Some(Duration::ZERO)).await.expect(label);
+        wait_for(|| rig.store.faults().calls(Op::Create) > creates).await;
+        rig.unlink("c.txt").await.expect(label);
+        rig.settle().await;
+        assert_eq!(rig.stored(), want, "{label}");
+    }
+}
+
+/// A listing came between a create whose answer was lost and the look for it: the file was then taken for somebody
+/// else's, shown beside ours, and made a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_does_not_take_a_lost_create_for_somebody_elses_file() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.store.faults().inject(Op::Create, 1, Fault::LoseAnswer);
+    rig.write("a.txt", b"once").await.expect("write");
+    rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("sync");
+    wait_for(|| rig.store.faults().calls(Op::Create) == 1).await;
+    rig.vfs.refresh("/").await.expect("a listing");
+    assert_eq!(rig.names("").await, ["a.txt"]);
+    rig.settle().await;
+    assert_eq!(rig.names("").await, ["a.txt"]);
+    assert_eq!(rig.stored().len(), 1);
+}
+
+/// A second save within the store's lag ended the protection that the first had: a listing from before both hid the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_save_does_not_end_the_wait_for_late_listings() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.names("").await;
+    rig.store.turn(|knobs| knobs.listing_lag = Duration::from_secs(300));
+    rig.write("a.txt", b"one").await.expect("write");
+    rig.settle().await;
+    rig.write("a.txt", b"second").await.expect("write");
+    rig.settle().await;
+    rig.clock.advance(Duration::from_secs(100));
+    rig.vfs.refresh("/").await.expect("a listing");
+    assert_eq!(rig.names("").await, ["a.txt"]);
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"second");
+}
+
+async fn wait_for(done: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it does not happen");
+}

@@ -1,0 +1,328 @@
+//! The drive's state, and how an operation decides on a change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+
+use crate::cache::{Body, Cache};
+use crate::catalog::Catalog;
+use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Uploader, UploaderConfig, Write};
+use crate::model::{Entry, Ino, ItemId, SharedClock, Timestamp};
+use crate::store::{Capabilities, SharedStore};
+
+use super::handles::Handles;
+use super::junk::Junk;
+use super::opens::Opens;
+use super::vacated::Vacated;
+use super::{Error, Notice, Problem, Result, StatFs, VfsConfig};
+
+/// Notices waiting for the kernel; beyond that the oldest folders simply expire.
+const NOTICES_MAX: usize = 65_536;
+
+/// Folders from this size on leave so much free memory behind that it is given back at once.
+pub(super) const LARGE_FOLDER_ENTRIES: usize = 10_000;
+
+/// Everything a mount is made of, put together by the daemon.
+pub struct Parts {
+    /// The store.
+    pub store: SharedStore,
+    /// The remote tree as last known.
+    pub catalog: Arc<Catalog>,
+    /// The bodies.
+    pub cache: Cache,
+    /// The pending changes.
+    pub journal: Arc<Journal>,
+    /// The time.
+    pub clock: SharedClock,
+    /// The choices.
+    pub config: VfsConfig,
+    /// What the uploader is allowed.
+    pub uploader: UploaderConfig,
+    /// Where `df` looks: the folder with the staged bodies.
+    pub staging_dir: std::path::PathBuf,
+}
+
+/// The drive: all semantics, without FUSE. Cheap to clone.
+#[derive(Clone)]
+pub struct Vfs(Arc<Inner>);
+
+/// What the operations share.
+pub struct Inner {
+    pub(super) store: SharedStore,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) cache: Cache,
+    pub(super) journal: Arc<Journal>,
+    pub(super) clock: SharedClock,
+    pub(super) config: VfsConfig,
+    pub(super) staging_dir: std::path::PathBuf,
+    pub(super) junk: Junk,
+    pub(super) opens: Opens,
+    pub(super) handles: Handles,
+    pub(super) vacated: Mutex<Vacated>,
+    /// Folders being listed: who needs one waits for the one request.
+    pub(super) listings: Mutex<HashMap<ItemId, watch::Receiver<Option<Result<()>>>>>,
+    /// Items read directly, and when: their memberships need not be asked again within a minute.
+    pub(super) fresh: Mutex<lru::LruCache<ItemId, Timestamp>>,
+    /// Folders that somebody looked into lately, for the poll.
+    pub(super) used: Mutex<lru::LruCache<ItemId, Timestamp>>,
+    /// Staged bodies at hand, by name; the others are opened again when they are needed.
+    pub(super) staged: Mutex<lru::LruCache<String, Arc<Body>>>,
+    /// Bodies under upload, with the state of them that is sent.
+    pub(super) sending: Mutex<HashMap<Ino, (Arc<Body>, u64)>>,
+    pub(super) problems: Mutex<Vec<Problem>>,
+    pub(super) passthrough: AtomicBool,
+    pub(super) stopping: AtomicBool,
+    pub(super) last_use: AtomicU64,
+    /// When a folder was last read, for `status`.
+    pub(super) last_listed: RwLock<Option<Timestamp>>,
+    uploader: std::sync::OnceLock<Arc<Uploader>>,
+    running: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    notices: mpsc::Sender<Notice>,
+    taken_notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+}
+
+impl std::ops::Deref for Vfs {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// A decision on the tree in the making: taken under the journal's lock.
+pub(super) struct Decision<'a, 'g> {
+    pub vfs: &'a Inner,
+    pub guard: &'a mut Guard<'g>,
+    pub now: Timestamp,
+    pub writes: Vec<Write>,
+}
+
+impl Decision<'_, '_> {
+    /// The pending changes.
+    pub fn overlay(&self) -> &Overlay {
+        self.guard.overlay()
+    }
+
+    /// Adds a write.
+    pub fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    /// Alters a node's local attributes.
+    pub fn attr(&mut self, ino: Ino, alter: impl FnOnce(&mut LocalAttr)) {
+        let earlier = self.writes.iter().rev().find_map(|write| match write {
+            Write::Attr(of, attr) if *of == ino => Some(LocalAttr::clone(attr)),
+            _ => None,
+        });
+        let mut attr = earlier.or_else(|| self.vfs.journal.attr(ino)).unwrap_or_default();
+        alter(&mut attr);
+        self.writes.push(Write::Attr(ino, Box::new(attr)));
+    }
+
+    /// A folder's content changed: its times move.
+    pub fn touch_folder(&mut self, ino: Ino) {
+        let now = self.now;
+        self.attr(ino, |attr| {
+            attr.mtime = Some(now);
+            attr.ctime = Some(now);
+        });
+    }
+
+    /// When a change that was made now is to be carried out.
+    pub fn ready_at(&self) -> Timestamp {
+        self.now.plus(self.vfs.config.quiet)
+    }
+}
+
+impl Vfs {
+    /// Builds the drive on the store's root (or a folder below it), and starts the uploader. Needs the root's entry
+    /// from the store or the catalog.
+    pub async fn start(parts: Parts, root: Entry) -> Result<Self> {
+        let (notices, taken_notices) = mpsc::channel(NOTICES_MAX);
+        let vfs = Vfs(Arc::new(Inner {
+            junk: Junk::new(parts.config.junk.clone()),
+            passthrough: AtomicBool::new(parts.config.passthrough),
+            store: parts.store,
+            catalog: parts.catalog,
+            cache: parts.cache,
+            journal: parts.journal,
+            clock: parts.clock,
+            config: parts.config,
+            staging_dir: parts.staging_dir,
+            opens: Opens::default(),
+            handles: Handles::default(),
+            vacated: Mutex::default(),
+            listings: Mutex::default(),
+            fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
+            used: Mutex::new(lru::LruCache::new(capacity(4096))),
+            staged: Mutex::new(lru::LruCache::new(capacity(256))),
+            sending: Mutex::default(),
+            problems: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            last_use: AtomicU64::new(0),
+            last_listed: RwLock::new(None),
+            uploader: std::sync::OnceLock::new(),
+            running: Mutex::default(),
+            notices,
+            taken_notices: Mutex::new(Some(taken_notices)),
+        }));
+        vfs.adopt_root(root).await?;
+        vfs.recover().await?;
+        let uploader = Uploader::new(
+            vfs.journal.clone(),
+            vfs.store.clone(),
+            Arc::new(vfs.clone()),
+            vfs.clock.clone(),
+            parts.uploader,
+        );
+        *vfs.running.lock() = Some(tokio::spawn(uploader.clone().run()));
+        if vfs.0.uploader.set(uploader).is_err() {
+            return Err(Error::Internal);
+        }
+        Ok(vfs)
+    }
+
+    async fn adopt_root(&self, root: Entry) -> Result<()> {
+        self.blocking(move |vfs| {
+            let root = Entry {
+                parents: Vec::new(),
+                ..root
+            };
+            vfs.journal
+                .write(vec![Write::Identify(Ino::ROOT, root.id.clone())], Durability::Written)
+                .wait_blocking()?;
+            vfs.catalog
+                .put_entry(Ino::ROOT, &root, vfs.clock.now(), &crate::catalog::NoBindings)?;
+            vfs.catalog.set_ino(&root.id, Ino::ROOT)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs something that blocks (SQLite, files) on a thread for it.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Vfs) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let vfs = self.clone();
+        tokio::task::spawn_blocking(move || work(&vfs))
+            .await
+            .unwrap_or(Err(Error::Internal))
+    }
+
+    /// Gives free memory back to the system.
+    pub(super) async fn return_memory(&self) {
+        let returned = self.blocking(|_| {
+            crate::disk::return_free_memory();
+            Ok(())
+        });
+        if let Err(error) = returned.await {
+            tracing::debug!("free memory was not given back: {error}");
+        }
+    }
+
+    /// Decides on a change under the tree's lock and answers when it is in the journal.
+    pub(super) async fn decide<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        decision: impl FnOnce(&mut Decision<'_, '_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (value, ticket) = self
+            .blocking(move |vfs| {
+                let mut guard = vfs.journal.lock();
+                let mut making = Decision {
+                    vfs,
+                    guard: &mut guard,
+                    now: vfs.clock.now(),
+                    writes: Vec::new(),
+                };
+                let value = decision(&mut making)?;
+                let writes = making.writes;
+                if writes.is_empty() && durability == Durability::Written {
+                    return Ok((value, None));
+                }
+                Ok((value, Some(guard.commit(writes, durability))))
+            })
+            .await?;
+        if let Some(ticket) = ticket {
+            ticket.wait().await?;
+        }
+        Ok(value)
+    }
+
+    /// Takes no more changes and ends the uploader once the requests under way have come to rest. What is pending stays
+    /// in the journal.
+    pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if let Some(uploader) = self.uploader() {
+            uploader.stop();
+        }
+        let running = self.running.lock().take();
+        if let Some(running) = running
+            && running.await.is_err()
+        {
+            tracing::error!("the uploader panicked");
+        }
+    }
+
+    /// The one receiver of what the kernel must forget; `None` when it was taken before.
+    pub fn take_notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        self.taken_notices.lock().take()
+    }
+
+    /// Figures for `df`, without asking anybody but the disk.
+    pub fn statfs(&self) -> StatFs {
+        let space = crate::disk::free_space(&self.staging_dir).ok();
+        StatFs {
+            // No store tells its size: what can be written is bounded by the disk that takes the bytes first.
+            total_bytes: space.map_or(0, |s| s.total_bytes),
+            free_bytes: space.map_or(0, |s| s.free_bytes),
+            files: self.opens.len() as u64,
+        }
+    }
+
+    /// The store behind the drive.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+}
+
+impl Inner {
+    pub(super) fn capabilities(&self) -> &Capabilities {
+        self.store.capabilities()
+    }
+
+    /// Tells the kernel, unless it is too far behind: then its entries simply expire.
+    pub(super) fn notice(&self, notice: Notice) {
+        if self.notices.try_send(notice).is_err() {
+            tracing::debug!("the kernel is behind with invalidations");
+        }
+    }
+
+    pub(super) fn uploader(&self) -> Option<&Arc<Uploader>> {
+        self.uploader.get()
+    }
+
+    /// Refuses changes on a read-only mount and while it is shutting down.
+    pub(super) fn writable(&self) -> Result<()> {
+        if self.config.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Error::NotPermitted("the drive is being unmounted".into()));
+        }
+        Ok(())
+    }
+
+    /// Somebody uses the drive: the poll goes on.
+    pub(super) fn used(&self) {
+        self.last_use.store(self.clock.elapsed().as_secs(), Ordering::Relaxed);
+    }
+}
+
+fn capacity(entries: usize) -> std::num::NonZeroUsize {
+    std::num::NonZeroUsize::new(entries).unwrap_or(std::num::NonZeroUsize::MIN)
+}

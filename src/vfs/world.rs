@@ -1,0 +1,562 @@
+//! The tree and the bodies, as the uploader needs them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::cache::Published;
+use crate::journal::{
+    Change, Durability, LocalAttr, NameBinding, Phase, Place, Placing, Source, Staged, State, World, Write,
+};
+use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
+use crate::store::{Body, ErrorKind, IdScheme, StoreError};
+
+use super::tree::told_time;
+use super::vfs::Vfs;
+use super::{Error, Notice};
+
+/// How long memberships that were read directly count as known.
+const FRESH_FOR: Duration = Duration::from_secs(60);
+/// How long the rest of a file may take to arrive before it is sent again under another name.
+const FILL_DEADLINE: Duration = Duration::from_secs(600);
+
+fn local(operation: &'static str, item: &str, error: Error) -> StoreError {
+    match error {
+        Error::Store(e) => StoreError::new(e.kind.clone(), operation, item)
+            .because(e.to_string())
+            .retry(e.retry),
+        Error::Cache(crate::cache::CacheError::Store(e)) => StoreError::new(e.kind.clone(), operation, item)
+            .because(e.to_string())
+            .retry(e.retry),
+        Error::Cache(e @ (crate::cache::CacheError::Stalled { .. } | crate::cache::CacheError::Incomplete { .. })) => {
+            StoreError::new(ErrorKind::Timeout, operation, item).because(e)
+        }
+        other => StoreError::new(ErrorKind::Local, operation, item).because(other),
+    }
+}
+
+#[async_trait]
+impl World for Vfs {
+    async fn item_of(&self, ino: Ino) -> Option<ItemId> {
+        self.blocking(move |vfs| Ok(vfs.node(ino)?.id)).await.ok().flatten()
+    }
+
+    async fn entry(&self, id: &ItemId) -> Option<Arc<Entry>> {
+        let id = id.clone();
+        self.blocking(move |vfs| Ok(vfs.catalog.by_id(&id)?))
+            .await
+            .ok()
+            .flatten()
+            .map(|node| node.entry)
+    }
+
+    async fn knows(&self, id: &ItemId) -> bool {
+        if self.journal.lock().overlay().by_id(id).is_some() {
+            return true;
+        }
+        self.entry(id).await.is_some()
+    }
+
+    async fn occupant(&self, folder: &ItemId, name: &Name) -> Option<Ino> {
+        let (folder, name) = (folder.clone(), name.clone());
+        let found = self
+            .blocking(move |vfs| Ok(vfs.catalog.lookup(&folder, name.as_str())?))
+            .await;
+        found.ok().flatten().map(|node| node.ino)
+    }
+
+    async fn fresh_parents(&self, id: &ItemId) -> Option<Vec<ItemId>> {
+        let at = *self.fresh.lock().peek(id)?;
+        if self.clock.now().since(at) > FRESH_FOR {
+            return None;
+        }
+        self.entry(id).await.map(|entry| entry.parents.clone())
+    }
+
+    fn being_written(&self, ino: Ino) -> bool {
+        self.opens.get(ino).is_some_and(|open| open.is_being_written())
+    }
+
+    async fn source(&self, change: &Change, remote: Option<&Entry>) -> Result<Source, StoreError> {
+        let ino = change.ino;
+        let item = change.id.as_ref().map_or("", ItemId::as_str).to_owned();
+        let failed = |e: Error| local("read the bytes of", &item, e);
+        let body = match (&change.staged, remote) {
+            (None, Some(remote)) => {
+                // A rename that needs the bytes: those of the store itself.
+                let body = self.cache.body(remote);
+                body.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
+                body
+            }
+            (Some(_), _) | (None, None) => {
+                let node = self.blocking(move |vfs| vfs.node(ino)).await.map_err(failed)?;
+                match self.opens.get(ino).filter(|open| !open.is_ghost()) {
+                    Some(open) => open.body(),
+                    None => self.body_of(&node).await.map_err(failed)?,
+                }
+            }
+        };
+        if !body.is_complete() {
+            body.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
+        }
+        let generation = body.generation();
+        let size = change
+            .staged
+            .as_ref()
+            .map_or_else(|| body.size().unwrap_or(0), |s| s.size);
+        let file = body.file().await.map_err(|e| failed(e.into()))?;
+        if change.staged.is_some() {
+            self.sending.lock().insert(ino, (body.clone(), generation));
+        }
+        let md5 = match remote.is_some_and(|r| r.checksum.is_some()) {
+            true => Some(md5_of(Body::new(file.clone(), size)).await?),
+            false => None,
+        };
+        Ok(Source {
+            body: Body::new(file, size),
+            md5,
+        })
+    }
+
+    async fn same_bytes(&self, change: &Change, remote: &Entry) -> bool {
+        let Some(staged) = &change.staged else { return false };
+        if remote.size.is_some_and(|size| size != staged.size) || staged.base.as_ref() != Some(&remote.version) {
+            return false;
+        }
+        let ino = change.ino;
+        let Ok(node) = self.blocking(move |vfs| vfs.node(ino)).await else {
+            return false;
+        };
+        let Ok(body) = self.staged_body(&node, staged).await else {
+            return false;
+        };
+        let generation = body.generation();
+        if body.same_as_base().await.unwrap_or(false) || self.equals_cached(&body, remote).await {
+            self.sending.lock().insert(ino, (body, generation));
+            return true;
+        }
+        false
+    }
+
+    async fn secure(&self, change: &Change, remote: &Entry) -> Result<Staged, StoreError> {
+        let failed = |e: Error| local("keep the old bytes of", remote.id.as_str(), e);
+        let ino = change.ino;
+        let source = match &change.staged {
+            Some(_) => {
+                let node = self.blocking(move |vfs| vfs.node(ino)).await.map_err(failed)?;
+                self.body_of(&node).await.map_err(failed)?
+            }
+            None => self.cache.body(remote),
+        };
+        source.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
+        let copy = self.cache.new_dirty().await.map_err(|e| failed(e.into()))?;
+        self.copy_body(&source, &copy, source.size().unwrap_or(0))
+            .await
+            .map_err(failed)?;
+        copy.sync().await.map_err(|e| failed(e.into()))?;
+        let body = copy.id().map(|id| id.to_string()).unwrap_or_default();
+        self.keep_staged(&body, &copy);
+        if let Some(open) = self.opens.get(ino) {
+            // Its readers go on with the same bytes; the store's body stays with the asset.
+            open.set_body(copy.clone());
+        }
+        let size = copy.size().unwrap_or(0);
+        Ok(Staged {
+            body,
+            size,
+            base: None,
+            phase: Phase::Closed,
+            whole: true,
+            generation: 1,
+        })
+    }
+
+    async fn took(
+        &self,
+        ino: Ino,
+        entry: &Entry,
+        places: &[Place],
+        old: Option<&ItemId>,
+        staged: Option<&Staged>,
+    ) -> Result<(), StoreError> {
+        let (item, places) = (entry.clone(), places.to_vec());
+        let (old, gone) = (old.cloned(), old.cloned());
+        let sends = staged.is_some();
+        let before = self
+            .blocking(move |vfs| vfs.take_result(ino, &item, &places, gone.as_ref(), sends))
+            .await
+            .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
+        if !sends && let Some(before) = before.filter(|v| *v != entry.version) {
+            // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
+            if let Err(error) = self
+                .cache
+                .rebind(old.as_ref().unwrap_or(&entry.id), &before, entry)
+                .await
+            {
+                tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
+            }
+        }
+        if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
+            open.set_version(Some(entry.version.clone()));
+            if open.copying().is_some() {
+                open.set_copying(None);
+                open.set_body(self.cache.body(entry));
+            }
+        }
+        if !entry.parents.is_empty() {
+            let now = self.clock.now();
+            self.fresh.lock().put(entry.id.clone(), now);
+        }
+        Ok(())
+    }
+
+    async fn gone(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError> {
+        let (item, now) = (id.clone(), self.answered_now());
+        let _ = ino;
+        self.blocking(move |vfs| {
+            vfs.catalog.remove(&item, now)?;
+            Ok(())
+        })
+        .await
+        .map_err(|e| local("note the removal of", id.as_str(), e))
+    }
+
+    async fn published(&self, ino: Ino, staged: &Staged, entry: &Entry) {
+        let sent = self.sending.lock().remove(&ino);
+        let Some((body, generation)) = sent else {
+            self.drop_body(Some(staged.body.clone())).await;
+            return;
+        };
+        match self.cache.publish(&body, entry, generation).await {
+            Ok(Published::Clean) => {
+                self.staged.lock().pop(&staged.body);
+            }
+            Ok(Published::Newer) => {}
+            Ok(Published::Altered) => {
+                self.staged.lock().pop(&staged.body);
+                self.altered(ino, entry);
+            }
+            Err(error) => {
+                tracing::warn!(ino = ino.0, "an uploaded body could not be kept: {error}");
+                self.drop_body(Some(staged.body.clone())).await;
+            }
+        }
+        if let Some(open) = self.opens.get(ino) {
+            open.set_version(Some(entry.version.clone()));
+        }
+    }
+
+    async fn discard(&self, ino: Ino, staged: &Staged) {
+        if self.opens.get(ino).is_none() {
+            self.drop_body(Some(staged.body.clone())).await;
+        }
+    }
+
+    async fn conflict(&self, ino: Ino) -> Result<(), StoreError> {
+        self.split_conflict(ino)
+            .await
+            .map_err(|e| local("put a conflict copy beside", "", e))
+    }
+
+    async fn restored(&self, ino: Ino) {
+        let places = self
+            .blocking(move |vfs| vfs.places(&vfs.node(ino)?))
+            .await
+            .unwrap_or_default();
+        for place in places {
+            self.notice(Notice::Entry {
+                parent: place.parent,
+                name: place.name,
+            });
+            self.notice(Notice::Attributes { ino: place.parent });
+        }
+    }
+
+    fn problem(&self, ino: Ino, text: &str) {
+        let path = self.journal_path(ino);
+        tracing::warn!(path, "{text}");
+        self.add_problem(ino, path, text);
+    }
+}
+
+impl Vfs {
+    /// When an answer to a change came: later than whatever was asked up to this very moment.
+    fn answered_now(&self) -> Timestamp {
+        self.clock.now().plus(Duration::from_nanos(1))
+    }
+
+    /// Takes a confirmed result into the catalog under the names that people see. Answers the version that was known
+    /// before. Blocks.
+    fn take_result(
+        &self,
+        ino: Ino,
+        entry: &Entry,
+        places: &[Place],
+        old: Option<&ItemId>,
+        sends: bool,
+    ) -> super::Result<Option<crate::model::ContentVersion>> {
+        let now = self.answered_now();
+        let before = self
+            .catalog
+            .by_id(old.unwrap_or(&entry.id))?
+            .map(|node| node.entry.version.clone());
+        if let Some(old) = old {
+            if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
+                self.catalog.rekey_tree(old, &entry.id)?;
+                let rekey = Write::Rekey(old.clone(), entry.id.clone());
+                self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
+            }
+            // The node goes over to its new id in one go: who looks meanwhile finds the one or the other.
+            self.catalog.rekey(old, &entry.id)?;
+            self.catalog.remove(old, now)?;
+        }
+        let mut names = self.names_for(entry)?;
+        let mut bindings = Vec::new();
+        for place in places {
+            let Some(parent) = self.node(place.parent)?.id else {
+                continue;
+            };
+            names.bind(parent.clone(), entry.id.clone(), place.name.clone(), entry.name.clone());
+            if place.name != Name::from_store(&entry.name) {
+                let (id, store_name) = (entry.id.clone(), entry.name.clone());
+                bindings.push(Write::Bind(NameBinding {
+                    parent,
+                    id,
+                    local: place.name.clone(),
+                    store_name,
+                }));
+            }
+        }
+        // Identity may have moved to another node since the catalog last heard of the item.
+        self.catalog.set_ino(&entry.id, ino)?;
+        self.catalog.put_entry(ino, entry, now, &names)?;
+        // Read and written under one lock: a program may set a time at this moment.
+        let mut guard = self.journal.lock();
+        if let Some(attr) = self.journal.attr(ino).filter(|attr| attr.mtime.is_some()) {
+            let keeps = sends || attr.version == before;
+            let attr = match entry.kind {
+                Kind::File if keeps => Some(LocalAttr {
+                    version: Some(entry.version.clone()),
+                    ..attr
+                }),
+                Kind::File => None,
+                Kind::Folder => Some(LocalAttr {
+                    told: told_time(entry),
+                    ..attr
+                }),
+            };
+            bindings.extend(attr.map(|attr| Write::Attr(ino, Box::new(attr))));
+        }
+        if bindings.is_empty() {
+            return Ok(before);
+        }
+        let ticket = guard.commit(bindings, Durability::Written);
+        drop(guard);
+        ticket.wait_blocking()?;
+        Ok(before)
+    }
+
+    pub(super) async fn copy_body(
+        &self,
+        from: &Arc<crate::cache::Body>,
+        to: &Arc<crate::cache::Body>,
+        len: u64,
+    ) -> super::Result<()> {
+        let reader = crate::cache::Reader::new();
+        let mut at = 0;
+        while at < len {
+            let data = from.read(&reader, at, (len - at).min(1 << 20) as usize).await?;
+            if data.is_empty() {
+                break;
+            }
+            let got = data.len() as u64;
+            to.write(at, data).await?;
+            at += got;
+        }
+        Ok(())
+    }
+
+    /// Whether a staged body has the bytes of the clean one that is cached in full.
+    async fn equals_cached(&self, staged: &Arc<crate::cache::Body>, remote: &Entry) -> bool {
+        let stored = self.cache.body(remote);
+        let complete = stored.file().await.is_ok() && stored.is_complete();
+        if !complete || stored.size() != staged.size() {
+            return false;
+        }
+        let (Some(size), ours, theirs) = (staged.size(), crate::cache::Reader::new(), crate::cache::Reader::new())
+        else {
+            return false;
+        };
+        let mut at = 0;
+        while at < size {
+            let len = (size - at).min(1 << 20) as usize;
+            let (Ok(a), Ok(b)) = (staged.read(&ours, at, len).await, stored.read(&theirs, at, len).await) else {
+                return false;
+            };
+            if a != b || a.is_empty() {
+                return false;
+            }
+            at += a.len() as u64;
+        }
+        true
+    }
+
+    /// Our bytes become a local copy beside somebody else's version.
+    async fn split_conflict(&self, ino: Ino) -> super::Result<()> {
+        let Some(change) = self.journal.change(ino) else {
+            return Ok(());
+        };
+        let Some(id) = change.id.clone() else { return Ok(()) };
+        let theirs = self.store.stat(&id).await?;
+        let stamp = self.clock.now().to_local("%Y-%m-%d %H%M%S");
+        let tag = format!("conflict {} {stamp}", self.config.host);
+        let notices = self
+            .blocking(move |vfs| {
+                let new = vfs.journal.allocate()?;
+                // Their version is in the catalog before ours makes room: nobody reads it by the old entry.
+                let names = vfs.names_for(&theirs)?;
+                vfs.catalog.set_ino(&id, new)?;
+                vfs.catalog.put_entry(new, &theirs, vfs.answered_now(), &names)?;
+                let ticket = {
+                    let mut guard = vfs.journal.lock();
+                    let Some(current) = guard.overlay().get(ino).cloned() else {
+                        return Ok(Vec::new());
+                    };
+                    let Some(placing) = current.placing.clone() else {
+                        return Ok(Vec::new());
+                    };
+                    let mut ours = Change::clone(&current);
+                    ours.id = None;
+                    ours.resume = None;
+                    ours.state = State::Conflict { of: id.clone() };
+                    ours.last_error = Some("somebody else changed it in the store too".into());
+                    let now: Vec<Place> = placing
+                        .now
+                        .iter()
+                        .take(1)
+                        .map(|place| Place {
+                            parent: place.parent,
+                            name: place.name.tagged(&tag),
+                        })
+                        .collect();
+                    ours.placing = Some(Placing {
+                        base: Vec::new(),
+                        now: now.clone(),
+                    });
+                    let writes = vec![Write::Identify(new, id.clone()), Write::Put(Box::new(ours))];
+                    (guard.commit(writes, Durability::Synced), placing, now)
+                };
+                let (ticket, placing, now) = ticket;
+                ticket.wait_blocking()?;
+                Ok([placing.now, now].concat())
+            })
+            .await?;
+        for place in notices {
+            self.notice(Notice::Entry {
+                parent: place.parent,
+                name: place.name,
+            });
+            self.notice(Notice::Attributes { ino: place.parent });
+        }
+        self.problem(
+            ino,
+            "somebody else changed it in the store too; your version is beside it: assetfs resolve",
+        );
+        Ok(())
+    }
+
+    /// The store changed what was sent: readers get the store's bytes from now on.
+    fn altered(&self, ino: Ino, entry: &Entry) {
+        tracing::warn!(id = %entry.id, "the store changed the bytes that were sent (a re-encoded image)");
+        if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
+            open.set_body(self.cache.body(entry));
+        }
+        self.notice(Notice::Content { ino });
+    }
+
+    /// After a restart: what was being written when the program ended is kept aside and not sent by itself.
+    pub(super) async fn recover(&self) -> super::Result<()> {
+        self.blocking(|vfs| {
+            let unfinished: Vec<Change> = {
+                let guard = vfs.journal.lock();
+                let open = |c: &&Arc<Change>| c.staged.as_ref().is_some_and(|s| s.phase == Phase::Open);
+                guard.overlay().iter().filter(open).map(|c| Change::clone(c)).collect()
+            };
+            let mut writes = vfs.settled_unseen()?;
+            for mut change in unfinished {
+                let staged = change.staged.clone();
+                let junk = matches!(change.state, State::Local { .. });
+                let reason = match staged.is_some_and(|s| s.whole) {
+                    true => "it was still being written when assetfs ended; retry to send it as it is",
+                    false => "it was still being written when assetfs ended, and parts of it were not here yet",
+                };
+                if !junk {
+                    change.last_error = Some(reason.into());
+                    change.state = State::Parked { reason: reason.into() };
+                    writes.push(Write::Put(Box::new(change)));
+                }
+            }
+            if !writes.is_empty() {
+                vfs.journal.write(writes, Durability::Synced).wait_blocking()?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.sweep_staging().await
+    }
+
+    /// What waits for a listing to confirm it is shown from the catalog. When that was deleted, the store has to tell
+    /// anew, and there is nothing left to confirm.
+    fn settled_unseen(&self) -> super::Result<Vec<Write>> {
+        let settling: Vec<(Ino, ItemId)> = {
+            let guard = self.journal.lock();
+            let settling = |c: &&Arc<Change>| matches!(c.state, State::Settling { .. }) && !c.is_removal();
+            guard
+                .overlay()
+                .iter()
+                .filter(settling)
+                .filter_map(|c| Some((c.ino, c.id.clone()?)))
+                .collect()
+        };
+        let mut writes = Vec::new();
+        for (ino, id) in settling {
+            if self.catalog.by_id(&id)?.is_none() {
+                writes.push(Write::Drop(ino));
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Bodies in the staging folder that no change speaks of were published right before the program ended.
+    async fn sweep_staging(&self) -> super::Result<()> {
+        let known: std::collections::HashSet<String> = {
+            let guard = self.journal.lock();
+            guard
+                .overlay()
+                .iter()
+                .filter_map(|c| c.staged.as_ref())
+                .map(|s| s.body.clone())
+                .collect()
+        };
+        for id in self.cache.staged().await? {
+            if !known.contains(&id.to_string()) {
+                tracing::info!(body = %id, "a staged body that is no longer needed is removed");
+                self.cache.discard_staged(id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn md5_of(body: Body) -> Result<String, StoreError> {
+    use md5::{Digest, Md5};
+    let mut digest = Md5::new();
+    let mut at = 0;
+    while at < body.size_bytes() {
+        let len = (body.size_bytes() - at).min(1 << 20) as usize;
+        digest.update(body.part(at, len).await?);
+        at += len as u64;
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

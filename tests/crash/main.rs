@@ -1,0 +1,417 @@
+//! The daemon is killed in the middle of its work, mounted again, and everything whose `close` returned 0 is in the store:
+//! byte for byte, once, and as the asset that it was.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use assetfs::emulator::imagerelay::{self, ImageRelayOptions, Item, Running, Seed};
+
+/// Points in an ordinary run, which stays under two minutes.
+const POINTS: usize = 12;
+/// Points when everything is to be tested.
+const POINTS_FULL: usize = 48;
+/// How long the mount may take to come up.
+const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
+/// How long any command may take.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
+/// Nothing in the background that would be counted, and uploads that begin while the work goes on.
+const OPTIONS: &str = "rate=0,poll=0,quiet=400ms,quiet_empty=400ms";
+/// Longer than the quiet time: uploads begin while the work goes on.
+const PAUSE: Duration = Duration::from_millis(600);
+/// How long the server may work on what it was sent.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// When the daemon is killed.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// Not at all.
+    Never,
+    /// When the server has seen so many requests.
+    Request(u64),
+    /// After so many operations.
+    Operation(usize),
+}
+
+/// One operation that a program sees as done or failed.
+#[derive(Clone, Debug)]
+enum Act {
+    Save(&'static str, Vec<u8>),
+    Rename(&'static str, &'static str),
+    Unlink(&'static str),
+    Pause,
+}
+
+/// What the library is to hold: name → bytes, and the asset where it must be a certain one.
+type Wanted = BTreeMap<String, (Vec<u8>, Option<u64>)>;
+
+fn text(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|i| b'a' + ((i + usize::from(seed)) % 23) as u8).collect()
+}
+
+/// Every way in which programs save, and what else they do.
+fn work() -> Vec<Act> {
+    vec![
+        Act::Save("new.txt", text(1, 2000)),
+        Act::Save("report.txt", text(2, 3000)),
+        Act::Save("logo.tmp.txt", text(3, 1500)),
+        Act::Rename("logo.tmp.txt", "logo.txt"),
+        Act::Pause,
+        Act::Rename("plan.txt", "plan.txt~"),
+        Act::Save("plan.txt", text(4, 2500)),
+        Act::Unlink("plan.txt~"),
+        Act::Pause,
+        Act::Rename("old.txt", "sub/old.txt"),
+        Act::Unlink("gone.txt"),
+        Act::Save("large.txt", text(5, 700_000)),
+        Act::Pause,
+        Act::Save("report.txt", text(6, 100)),
+        Act::Rename("new.txt", "sub/renamed.txt"),
+    ]
+}
+
+impl Act {
+    fn carry_out(&self, folder: &Path) -> std::io::Result<()> {
+        match self {
+            Act::Save(path, bytes) => {
+                use std::io::Write;
+                let mut file = std::fs::File::create(folder.join(path))?;
+                file.write_all(bytes)?;
+                drop(file);
+                // What close said is hidden by the drop: a daemon that still opens the file has answered it.
+                std::fs::File::open(folder.join(path)).map(drop)
+            }
+            Act::Rename(from, to) => std::fs::rename(folder.join(from), folder.join(to)),
+            Act::Unlink(path) => std::fs::remove_file(folder.join(path)),
+            Act::Pause => {
+                std::thread::sleep(PAUSE);
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&self, wanted: &mut Wanted) {
+        match self {
+            Act::Save(path, bytes) => {
+                let aside = wanted.get(&format!("{path}~")).and_then(|(_, id)| *id);
+                let id = wanted.get(*path).and_then(|(_, id)| *id).or(aside);
+                wanted.insert((*path).to_owned(), (bytes.clone(), id));
+            }
+            Act::Rename(from, to) => {
+                if let Some((bytes, id)) = wanted.remove(*from) {
+                    let replaced = wanted.get(*to).and_then(|(_, id)| *id);
+                    wanted.insert((*to).to_owned(), (bytes, id.or(replaced)));
+                }
+            }
+            Act::Unlink(path) => {
+                wanted.remove(*path);
+            }
+            Act::Pause => {}
+        }
+    }
+}
+
+struct Stage {
+    runtime: tokio::runtime::Runtime,
+    server: Running,
+    dir: tempfile::TempDir,
+}
+
+/// A daemon in the foreground; killed and taken away when dropped.
+struct Daemon<'a> {
+    child: Child,
+    stage: &'a Stage,
+}
+
+impl Stage {
+    fn new() -> (Self, Wanted) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let options = ImageRelayOptions {
+            seed: Seed::None,
+            ..ImageRelayOptions::default()
+        };
+        let server = runtime.block_on(imagerelay::serve(options)).expect("a server");
+        let remote = server.remote();
+        let folder = remote.create_folder(remote.root(), "work").expect("a folder");
+        remote.create_folder(folder, "sub").expect("a folder");
+        let mut wanted = Wanted::new();
+        for (seed, name) in ["report.txt", "logo.txt", "plan.txt", "old.txt", "gone.txt"]
+            .iter()
+            .enumerate()
+        {
+            let bytes = text(seed as u8 + 10, 1000);
+            let id = remote.create_file(folder, name, bytes.clone()).expect("a file");
+            wanted.insert((*name).to_owned(), (bytes, Some(id)));
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("assetfs-crash-")
+            .tempdir()
+            .expect("a folder");
+        std::fs::create_dir(dir.path().join("mnt")).expect("a mountpoint");
+        (Self { runtime, server, dir }, wanted)
+    }
+
+    fn mountpoint(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    fn assetfs(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_assetfs"));
+        command
+            .env("ASSETFS_CONFIG", self.dir.path().join("config.toml"))
+            .env("ASSETFS_CACHE_DIR", self.dir.path().join("cache"))
+            .env("ASSETFS_STATE_DIR", self.dir.path().join("state"))
+            .env("ASSETFS_RUNTIME_DIR", self.dir.path().join("run"))
+            .env("ASSETFS_API_KEY", "emulator")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mountpoint = format!(" {} ", self.mountpoint().display());
+        std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(&mountpoint))
+    }
+
+    fn mount(&self) -> Daemon<'_> {
+        let log = std::fs::File::create(self.dir.path().join("daemon.log")).expect("a log");
+        let mut command = self.assetfs();
+        command
+            .args(["mount", "-f", "-o", OPTIONS])
+            .arg(format!("imagerelay+{}", self.server.url))
+            .arg(self.mountpoint())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let mut daemon = Daemon {
+            child: command.spawn().expect("the program"),
+            stage: self,
+        };
+        let since = Instant::now();
+        // The kernel knows the mount a moment before commands find it.
+        while !self.log().contains("is mounted at") {
+            assert!(since.elapsed() < MOUNT_DEADLINE, "no mount: {}", self.log());
+            assert!(
+                daemon.child.try_wait().expect("a child").is_none(),
+                "ended: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Everything that the library holds below the folder of the work.
+    fn stored(&self) -> Vec<(String, Vec<u8>, u64)> {
+        let remote = self.server.remote();
+        let root = remote.tree(false);
+        let work = root.folders.iter().find(|f| f.name == "work").expect("the folder");
+        let below = work
+            .folders
+            .iter()
+            .flat_map(|f| f.files.iter().map(|file| (format!("{}/", f.name), file)));
+        let files = work.files.iter().map(|file| (String::new(), file)).chain(below);
+        files
+            .map(|(folder, file)| {
+                let bytes = remote.bytes(file.id).expect("its bytes");
+                (format!("{folder}{}", file.name), bytes.to_vec(), file.id)
+            })
+            .collect()
+    }
+}
+
+impl Daemon<'_> {
+    fn kill(&mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("a child");
+        self.detach();
+    }
+
+    fn detach(&self) {
+        if self.stage.is_mounted() {
+            let mut command = Command::new("fusermount3");
+            command.args(["-u", "-z"]).arg(self.stage.mountpoint());
+            finish(command);
+        }
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        self.detach();
+    }
+}
+
+/// Runs a command to its end, or kills it at the deadline.
+fn finish(mut command: Command) -> Output {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a command");
+    let since = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if since.elapsed() > COMMAND_DEADLINE {
+            child.kill().expect("a child");
+            panic!("{command:?} did not end within {COMMAND_DEADLINE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+/// Works until the daemon is dead or the work is done. Answers what is wanted after the last operation that succeeded,
+/// and after the one that was cut, if one was.
+fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> (Wanted, Option<Wanted>) {
+    let folder = daemon.stage.mountpoint().join("work");
+    let counters = || daemon.stage.server.counters().api;
+    let base = counters();
+    let over = AtomicBool::new(false);
+    let pid = daemon.child.id().to_string();
+    let mut cut = None;
+    std::thread::scope(|scope| {
+        if let Point::Request(k) = point {
+            let (over, counters) = (&over, &counters);
+            let pid = pid.clone();
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    if counters() >= base + k {
+                        let mut kill = Command::new("kill");
+                        kill.args(["-9", &pid]);
+                        finish(kill);
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            });
+        }
+        for (number, act) in work().iter().enumerate() {
+            if matches!(point, Point::Operation(k) if k == number) {
+                break;
+            }
+            let done = act.carry_out(&folder);
+            if done.is_err() {
+                let mut after = wanted.clone();
+                act.note(&mut after);
+                cut = Some(after);
+                break;
+            }
+            act.note(&mut wanted);
+        }
+        if matches!(point, Point::Request(_)) {
+            // The last uploads are killed too.
+            let since = Instant::now();
+            while daemon_is_alive(&pid) && since.elapsed() < Duration::from_secs(4) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    (wanted, cut)
+}
+
+fn daemon_is_alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether the library holds what is wanted. A backup beside a saved file may stay on this machine.
+fn differs(stored: &[(String, Vec<u8>, u64)], wanted: &Wanted) -> Option<String> {
+    for (name, (bytes, id)) in wanted {
+        let there: Vec<_> = stored.iter().filter(|(stored, ..)| stored == name).collect();
+        match there.as_slice() {
+            [] if name.ends_with('~') => {}
+            [] => return Some(format!("{name} is missing")),
+            [(_, stored, of)] => {
+                if stored != bytes {
+                    return Some(format!(
+                        "{name} has {} bytes, not the {} saved",
+                        stored.len(),
+                        bytes.len()
+                    ));
+                }
+                if id.is_some_and(|id| id != *of) && !name.ends_with('~') {
+                    return Some(format!("{name} is asset {of}, not {id:?}"));
+                }
+            }
+            several => return Some(format!("{name} is there {} times", several.len())),
+        }
+    }
+    let stray = stored.iter().find(|(name, ..)| !wanted.contains_key(name));
+    stray.map(|(name, ..)| format!("{name} is too much"))
+}
+
+/// One crash; answers how many requests the whole work took.
+fn crash_at(point: Point) -> u64 {
+    let (stage, before) = Stage::new();
+    let mut daemon = stage.mount();
+    let base = stage.server.counters().api;
+    let (wanted, cut) = work_until(&mut daemon, point, before);
+    if !matches!(point, Point::Never) {
+        daemon.kill();
+        drop(daemon);
+        daemon = stage.mount();
+    }
+    let mut sync = stage.assetfs();
+    sync.args(["sync", "--wait", "60"]);
+    let output = finish(sync);
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // A file that was cut while it was written is kept aside, and that is said.
+    let fine = output.status.success() || (cut.is_some() && output.status.code() == Some(1));
+    assert!(fine, "{point:?}: sync: {} {said}\n{}", output.status, stage.log());
+    let since = Instant::now();
+    let (stored, wrong) = loop {
+        let stored = stage.stored();
+        let wrong = differs(&stored, &wanted);
+        let wrong = match (&wrong, &cut) {
+            (Some(_), Some(cut)) => differs(&stored, cut).and(wrong),
+            (_, _) => wrong,
+        };
+        if wrong.is_none() || since.elapsed() > QUEUE_DEADLINE {
+            break (stored, wrong);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let names: Vec<_> = stored.iter().map(|(name, _, id)| (name, id)).collect();
+    assert_eq!(wrong, None, "{point:?}: {names:?}\n{said}\n{}", stage.log());
+    let requests = stage.server.counters().api - base;
+    drop(daemon);
+    let Stage { runtime, server, .. } = stage;
+    runtime.block_on(server.shutdown());
+    requests
+}
+
+#[test]
+fn what_was_closed_is_in_the_store_once_whenever_the_daemon_dies() {
+    let full = std::env::var("ASSETFS_TEST_FULL").is_ok_and(|v| v == "1");
+    let points = if full { POINTS_FULL } else { POINTS };
+    let requests = crash_at(Point::Never);
+    let operations = points / 3;
+    for i in 0..points - operations {
+        crash_at(Point::Request(1 + requests * i as u64 / (points - operations) as u64));
+    }
+    for i in 0..operations {
+        crash_at(Point::Operation(1 + i * work().len() / operations));
+    }
+}
+
+#[test]
+fn the_library_knows_its_items_by_path() {
+    let (stage, wanted) = Stage::new();
+    assert!(matches!(stage.server.remote().find("work/sub"), Some(Item::Folder(_))));
+    assert_eq!(differs(&stage.stored(), &wanted), None);
+    assert!(differs(&[], &wanted).is_some(), "the check itself can fail");
+}

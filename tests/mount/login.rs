@@ -1,0 +1,77 @@
+//! Secrets that are kept under a name.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+use std::time::Duration;
+
+use assetfs::emulator::imagerelay::Seed;
+
+use crate::support::{World, finish, shell, text};
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn run(world: &World, arguments: &[&str], secret: &str) -> Output {
+    let answers = world.path("answers");
+    shell(&world.path("."), &format!("printf '%s\\n' '{secret}' > answers"));
+    let mut command = world.assetfs();
+    command
+        .env_remove("ASSETFS_API_KEY")
+        .args(arguments)
+        .stdin(std::fs::File::open(answers).expect("a file"));
+    finish(command, SOON)
+}
+
+#[test]
+fn a_login_that_the_store_accepts_is_kept_privately_and_forgotten_on_demand() {
+    let world = World::new(Seed::Small);
+    let (config, key) = (world.path("config.toml"), world.path("studio.api_key"));
+    let before = "# mine\n[archive]\nkind = \"omeka\"\nurl = \"https://archive.example/api\"\n";
+    shell(&world.path("."), &format!("printf '%s' '{before}' > config.toml"));
+    let url = world.server().url.clone();
+    let login = [
+        "login",
+        "studio",
+        "--kind",
+        "imagerelay",
+        "--url",
+        url.as_str(),
+        "--stdin",
+    ];
+
+    let refused = run(&world, &login, "hunter2");
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(!text(&refused).contains("hunter2"), "{}", text(&refused));
+    assert!(!key.exists(), "a key that the store refuses is not kept");
+    assert_eq!(std::fs::read_to_string(&config).expect("a file"), before);
+
+    let accepted = run(&world, &login, "emulator");
+    assert!(accepted.status.success(), "{}", text(&accepted));
+    let said = String::from_utf8_lossy(&accepted.stdout).into_owned();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines, ["assetfs mount --read-only studio", "assetfs mount studio"]);
+    let mode = std::fs::metadata(&key).expect("the key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let after = std::fs::read_to_string(&config).expect("a file");
+    assert!(after.starts_with(before) && !after.contains("emulator"), "{after}");
+    let again = run(&world, &login[..2], "x");
+    assert_eq!(
+        again.status.code(),
+        Some(2),
+        "without a terminal nobody can be asked: {}",
+        text(&again)
+    );
+
+    let mountpoint = world.mountpoint();
+    let place = mountpoint.to_str().expect("UTF-8");
+    let mounted = run(&world, &["mount", "studio", place, "-o", "ro,poll=0"], "");
+    assert!(mounted.status.success(), "{}", text(&mounted));
+    let seen = shell(&mountpoint, "ls");
+    let unmounted = run(&world, &["unmount", place], "");
+    assert!(unmounted.status.success(), "{}", text(&unmounted));
+    assert!(seen.contains("Press"), "{seen}");
+
+    let out = run(&world, &["logout", "studio"], "");
+    assert!(out.status.success() && !key.exists(), "{}", text(&out));
+    let mounted = run(&world, &["mount", "studio", place], "");
+    assert_ne!(mounted.status.code(), Some(0), "there is no key any more");
+}

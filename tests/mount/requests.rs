@@ -1,0 +1,142 @@
+//! Requests are the scarcest thing of this store: what each operation costs, on the wire.
+
+use assetfs::emulator::imagerelay::Seed;
+
+use crate::support::{QUICK, World, shell};
+
+#[test]
+fn a_warm_mount_costs_at_most_two_requests() {
+    let world = World::new(Seed::Small);
+    world.mount(QUICK).unmount();
+    world.server().reset_counters();
+    let _mount = world.mount(QUICK);
+    let asked = world.counters();
+    assert!((1..=2).contains(&asked.api), "{asked:?}");
+}
+
+#[test]
+fn a_second_look_at_the_tree_asks_nothing() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    let first = shell(&mount.path(), "ls -lR");
+    world.server().reset_counters();
+    assert_eq!(shell(&mount.path(), "ls -lR"), first);
+    shell(
+        &mount.path(),
+        "find . -printf '%p %s %T@\\n' > /dev/null; df . > /dev/null",
+    );
+    assert_eq!(world.counters().api, 0, "{:?}", world.counters());
+}
+
+#[test]
+fn reading_a_file_mints_one_link_and_reading_it_again_asks_nothing() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    let first = world.requests(&mount, || {
+        shell(
+            &mount.path(),
+            "cat Campaigns/Logo.png > ../logo; cmp ../logo Campaigns/Logo.png",
+        );
+    });
+    assert_eq!((first.api, first.of("POST /quick_links")), (1, 1), "{first:?}");
+    let second = world.requests(&mount, || {
+        shell(&mount.path(), "cmp ../logo Campaigns/Logo.png");
+    });
+    assert_eq!((second.api, second.content), (0, 0), "{second:?}");
+}
+
+#[test]
+fn a_new_file_costs_its_job_its_chunks_and_a_confirmation() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    let asked = world.requests(&mount, || {
+        shell(&mount.path(), "head -c 11000000 /dev/urandom > Empty/three-chunks.bin");
+    });
+    assert_eq!(asked.of("POST /upload_jobs"), 1, "{asked:?}");
+    assert_eq!(asked.of("POST /upload_jobs/{id}/files/{id}/chunks/{n}"), 3, "{asked:?}");
+    assert!(asked.api <= 5, "{asked:?}");
+}
+
+#[test]
+fn an_overwrite_is_one_version_of_the_same_asset() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    let id = shell(
+        &mount.path(),
+        "getfattr --only-values -n user.assetfs.id Press/Report.txt",
+    );
+    let asked = world.requests(&mount, || {
+        shell(&mount.path(), "seq 1000 > Press/Report.txt");
+    });
+    assert_eq!(asked.of("POST /files/{id}/versions"), 1, "{asked:?}");
+    assert_eq!(asked.of("POST /upload_jobs"), 0, "{asked:?}");
+    assert!(asked.api <= 5, "{asked:?}");
+    let after = shell(
+        &mount.path(),
+        "getfattr --only-values -n user.assetfs.id Press/Report.txt",
+    );
+    assert_eq!(after, id);
+}
+
+#[test]
+fn an_editors_save_by_rename_is_an_overwrite() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    let asked = world.requests(&mount, || {
+        shell(
+            &mount.path(),
+            "seq 500 > Press/.Report.txt.tmp && mv Press/.Report.txt.tmp Press/Report.txt",
+        );
+    });
+    assert_eq!(asked.of("POST /files/{id}/versions"), 1, "{asked:?}");
+    assert_eq!(
+        asked.of("POST /upload_jobs"),
+        0,
+        "the temporary file must not reach the store: {asked:?}"
+    );
+    assert!(asked.api <= 5, "{asked:?}");
+}
+
+#[test]
+fn folders_cost_one_request_each() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    for (script, route) in [
+        ("mkdir Empty/New", "POST /folders/{id}/children"),
+        ("mv Empty/New Empty/Newer", "PUT /folders/{id}"),
+        ("mv Empty/Newer Press/Newer", "PUT /folders/{id}"),
+    ] {
+        let asked = world.requests(&mount, || {
+            shell(&mount.path(), script);
+        });
+        assert_eq!((asked.api, asked.of(route)), (1, 1), "{script}: {asked:?}");
+    }
+}
+
+#[test]
+fn moving_linking_and_removing_a_file_cost_one_or_two() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    for (script, route) in [
+        ("mv 'Press/Press kit.pdf' Empty/", "POST /files/{id}/move"),
+        (
+            "ln 'Empty/Press kit.pdf' 'Press/Press kit.pdf'",
+            "POST /files/{id}/synced_file",
+        ),
+        ("rm Archive/'Old things'/'data (1).csv'", "DELETE /files/{id}"),
+    ] {
+        let asked = world.requests(&mount, || {
+            shell(&mount.path(), script);
+        });
+        assert_eq!(asked.of(route), 1, "{script}: {asked:?}");
+        // The names of terms are read once a mount, by whoever needs them first.
+        let once = asked.of("GET /file_types");
+        assert!(asked.api - once <= 2, "{script}: {asked:?}");
+    }
+}

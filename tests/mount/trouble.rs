@@ -1,0 +1,120 @@
+//! Servers that fail, hang and lie; daemons that die.
+
+use std::time::{Duration, Instant};
+
+use assetfs::emulator::common::{Action, FaultRule, When};
+use assetfs::emulator::imagerelay::Seed;
+
+use crate::support::{Mount, QUICK, World, shell, text, try_shell};
+
+/// With a deadline short enough for a test.
+const IMPATIENT: &str = "rate=0,poll=0,quiet=200ms,deadline=4s";
+
+/// What a program may wait beyond the deadline before it counts as hanging.
+const HANGS: Duration = Duration::from_secs(45);
+
+/// A mount that knows its tree, but not the bytes of `Archive/footage.bin`.
+fn listed() -> (World, Mount) {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(IMPATIENT);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    (world, mount)
+}
+
+/// Reads a file whose bytes cannot be had, and looks around in the meantime.
+fn reading_fails_in_time_while_the_rest_goes_on(mount: &Mount) {
+    let reader = std::thread::spawn({
+        let mountpoint = mount.path();
+        move || {
+            let since = Instant::now();
+            (
+                try_shell(&mountpoint, "cat Archive/footage.bin > /dev/null"),
+                since.elapsed(),
+            )
+        }
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let since = Instant::now();
+    shell(
+        &mount.path(),
+        "ls -lR > /dev/null; stat Press/Report.txt > /dev/null; df . > /dev/null; echo x > Empty/note.txt",
+    );
+    assert!(
+        since.elapsed() < Duration::from_secs(5),
+        "known things took {:?}",
+        since.elapsed()
+    );
+    let (output, took) = reader.join().expect("a reader");
+    assert!(!output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("Input/output error"), "{}", text(&output));
+    assert!(took < HANGS, "the reader waited {took:?}");
+}
+
+#[test]
+fn a_server_that_is_gone_fails_reads_and_nothing_else() {
+    let (mut world, mount) = listed();
+    world.stop_server();
+    reading_fails_in_time_while_the_rest_goes_on(&mount);
+}
+
+#[test]
+fn a_server_that_misbehaves_fails_reads_in_time_and_nothing_else() {
+    for action in [
+        Action::Hang(None),
+        Action::Reset,
+        Action::Html,
+        Action::TruncateBody(10),
+        Action::status(500),
+    ] {
+        let (world, mount) = listed();
+        for route in ["POST /quick_links", "GET cdn"] {
+            world
+                .server()
+                .faults()
+                .add(FaultRule::new(route, When::Always, action.clone()));
+        }
+        reading_fails_in_time_while_the_rest_goes_on(&mount);
+        // All is well again, so the very same read works.
+        world.server().faults().clear();
+        shell(&mount.path(), "cat Archive/footage.bin | wc -c | grep -qx 67108864");
+    }
+}
+
+#[test]
+fn a_listing_that_breaks_off_is_an_error_and_never_a_shorter_folder() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(IMPATIENT);
+    world.server().faults().add(FaultRule::new(
+        "GET /folders/{id}/files",
+        When::Always,
+        Action::TruncateBody(40),
+    ));
+    let output = try_shell(&mount.path(), "ls Press");
+    assert!(!output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("Input/output error"), "{}", text(&output));
+    world.server().faults().clear();
+    assert!(shell(&mount.path(), "ls Press").contains("Report.txt"));
+}
+
+#[test]
+fn a_daemon_that_was_killed_loses_nothing_that_was_closed() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount("rate=0,poll=0,quiet=60s");
+    shell(
+        &mount.path(),
+        "mkdir Empty/New; seq 100000 > Empty/New/numbers.txt; sha256sum Empty/New/numbers.txt > ../sums",
+    );
+    mount.kill_daemon();
+    let stale = try_shell(&world.path("."), "ls mnt");
+    assert!(text(&stale).contains("not connected"), "{}", text(&stale));
+
+    // The dead mount is taken away, and what was pending goes on.
+    let again = world.mount(QUICK);
+    shell(&again.path(), "sha256sum --quiet -c ../sums");
+    again.sync();
+    again.unmount();
+    shell(&world.path("."), "rm -r cache");
+    let fresh = world.mount(QUICK);
+    shell(&fresh.path(), "sha256sum --quiet -c ../sums");
+    drop(mount);
+}
