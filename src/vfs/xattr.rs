@@ -1,15 +1,15 @@
 //! Extended attributes: the store's fields under names that programs know.
 
-use crate::journal::{LocalReason, State};
+use crate::journal::{Durability, LocalReason, Place, State};
 use crate::model::{
     Access, Checksum, Encoding, Entry, Ino, Kind, Value, XATTR_BYTES_MAX, decode_values, encode_values,
 };
-use crate::store::FieldName;
+use crate::store::{FieldName, Support};
 
 use super::files::{id_text, writable_fields};
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
-use super::{Caller, Error, Result, SetXattrMode};
+use super::{Caller, Error, Notice, Result, SetXattrMode};
 
 /// Our own attributes, read-only.
 const OWN: [&str; 9] = [
@@ -65,6 +65,9 @@ impl Vfs {
         if name.starts_with("assetfs.") {
             return Err(Error::NotPermitted(format!("user.{name} is read-only")));
         }
+        if self.is_folders(&node, name) {
+            return self.set_folders(ino, value).await;
+        }
         let field = self
             .known_field(name, node.kind)
             .ok_or_else(|| Error::Unsupported(format!("{} has no attribute user.{name}", self.capabilities().label)))?;
@@ -89,6 +92,11 @@ impl Vfs {
         let node = self.xattr_node(ino).await?;
         if name.starts_with("assetfs.") {
             return Err(Error::NotPermitted(format!("user.{name} is read-only")));
+        }
+        if self.is_folders(&node, name) {
+            return Err(Error::NotPermitted(
+                "a file is in one folder at least: rm it instead".into(),
+            ));
         }
         let field = self.known_field(name, node.kind).ok_or(Error::NoData)?;
         self.field_value(&node, name).await?;
@@ -122,7 +130,7 @@ impl Vfs {
         {
             return Ok(mime.into_bytes());
         }
-        if node.kind == Kind::File && name == format!("{}.folders", self.capabilities().kind) {
+        if self.is_folders(node, name) {
             return self.folders_of(node).await;
         }
         let field = self.known_field(name, node.kind).ok_or(Error::NoData)?;
@@ -150,6 +158,79 @@ impl Vfs {
             value.html = old.html;
         }
         self.set_fields(node, [(field.field, values)].into()).await
+    }
+
+    /// Whether the attribute is the list of folders that a file is in.
+    fn is_folders(&self, node: &Node, name: &str) -> bool {
+        let own = name
+            .strip_prefix(self.capabilities().kind)
+            .and_then(|rest| rest.strip_prefix('.'));
+        node.kind == Kind::File && own == Some("folders") && self.capabilities().links == Support::Yes
+    }
+
+    /// Puts a file into exactly these folders, given as paths, one a line.
+    async fn set_folders(&self, ino: Ino, value: &[u8]) -> Result<()> {
+        let paths = decode_values(value, Encoding::Lines).map_err(|e| Error::Invalid(e.to_string()))?;
+        if paths.is_empty() {
+            return Err(Error::Invalid("a file is in one folder at least: rm it instead".into()));
+        }
+        let mut folders: Vec<Ino> = Vec::new();
+        for path in &paths {
+            let folder = self.node_at(&path.text).await?;
+            self.ensure_listed(&folder).await?;
+            if !folders.contains(&folder.ino) {
+                folders.push(folder.ino);
+            }
+        }
+        self.decide(Durability::Written, move |d| {
+            let node = d.vfs.node_in(d.overlay(), ino)?;
+            let mut placing = d.vfs.placing(&node)?;
+            let name = placing
+                .now
+                .first()
+                .map(|place| place.name.clone())
+                .ok_or(Error::Stale)?;
+            let mut now = Vec::new();
+            for parent in folders {
+                if let Some(kept) = placing.now.iter().find(|place| place.parent == parent) {
+                    now.push(kept.clone());
+                    continue;
+                }
+                let folder = d.vfs.node_in(d.overlay(), parent)?;
+                if !folder.is_folder() {
+                    return Err(Error::NotDir);
+                }
+                if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
+                    return Err(Error::Exists);
+                }
+                d.vfs.may_create(d.overlay(), &folder, &name, Kind::File)?;
+                now.push(Place {
+                    parent,
+                    name: name.clone(),
+                });
+                d.touch_folder(parent);
+            }
+            for place in placing.now.iter().filter(|place| !now.contains(place)) {
+                d.touch_folder(place.parent);
+                d.vfs.notice(Notice::Entry {
+                    parent: place.parent,
+                    name: place.name.clone(),
+                });
+            }
+            for place in now.iter().filter(|place| !placing.now.contains(place)) {
+                d.vfs.notice(Notice::Entry {
+                    parent: place.parent,
+                    name: place.name.clone(),
+                });
+            }
+            placing.now = now;
+            let mut change = node.change_or_new(d);
+            change.placing = Some(placing);
+            change.ready_at = d.ready_at();
+            d.put_or_forget(change);
+            Ok(())
+        })
+        .await
     }
 
     /// Every folder that a file is in, as paths, one a line.

@@ -283,3 +283,30 @@ async fn a_file_that_is_here_is_passed_through_from_its_next_open_on() {
     rig.crash().await;
     assert!(passes(&rig).await, "the next daemon knows it from the first open on");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_folders_of_a_file_can_be_set_as_an_attribute() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    for folder in ["a", "b", "c"] {
+        rig.mkdir(folder).await.expect("mkdir");
+    }
+    let ino = rig.write("a/x.txt", b"x").await.expect("write");
+    rig.settle().await;
+    let set = |value: &'static [u8]| {
+        rig.vfs
+            .setxattr(ME, ino, "user.memory.folders", value, Default::default())
+    };
+    set(b"/b\n/c").await.expect("set");
+    assert_eq!(
+        rig.vfs.getxattr(ino, "user.memory.folders").await.expect("get"),
+        b"/b\n/c"
+    );
+    rig.settle().await;
+    assert_eq!(rig.stored(), rig.tree().await);
+    assert!(rig.names("a").await.is_empty());
+    assert_eq!(rig.names("b").await, ["x.txt"]);
+    assert_eq!(rig.names("c").await, ["x.txt"]);
+    assert_eq!(rig.store.faults().calls(Op::Relocate), 1, "a move with several folders");
+    assert!(matches!(set(b"").await, Err(Error::Invalid(_))));
+    assert!(matches!(set(b"/nowhere").await, Err(Error::NotFound)));
+}
