@@ -1,10 +1,13 @@
-//! Real mounts of the built-in Image Relay by the real program, used by real programs.
+//! Real mounts of the built-in servers by the real program, used by real programs.
 
 mod budget;
 mod commands;
+mod flextype;
+mod im4;
 mod large;
 mod login;
 mod metadata;
+mod omeka;
 mod programs;
 mod requests;
 mod support;

@@ -1,11 +1,14 @@
-//! A built-in server, a mount of it by the real program, and the tools of the system.
+//! A built-in server of any kind, a mount of it by the real program, and the tools of the system.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assetfs::emulator::common::Counters;
-use assetfs::emulator::imagerelay::{self, ImageRelayOptions, Running, Seed};
+use assetfs::emulator::common::{Counters, Faults, Gate};
+use assetfs::emulator::imagerelay::{self, ImageRelayOptions, Seed};
+use assetfs::emulator::{flextype, im4, omeka};
 use tempfile::TempDir;
 
 /// How long any command may take: a mount that hangs must fail a test, not the machine.
@@ -17,21 +20,118 @@ const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// What most tests mount with: as fast as the server goes, and nothing in the background that would be counted.
 pub const QUICK: &str = "rate=0,poll=0,quiet=200ms,quiet_empty=200ms";
 
-/// The folders of a mount, its configuration and its mountpoint among them.
+/// A built-in server that can be mounted.
+pub trait BuiltIn: 'static {
+    /// What `assetfs mount` is told.
+    fn source(&self) -> String;
+
+    /// Environment variables with what the server wants to see, and their values.
+    fn secrets() -> Vec<(&'static str, String)>;
+
+    /// Its counters, log and faults.
+    fn gate(&self) -> &Arc<Gate>;
+
+    /// Ends it: nobody listens from then on.
+    fn end(self) -> impl Future<Output = ()>;
+}
+
+impl BuiltIn for imagerelay::Running {
+    fn source(&self) -> String {
+        format!("imagerelay+{}", self.url)
+    }
+
+    fn secrets() -> Vec<(&'static str, String)> {
+        vec![("ASSETFS_API_KEY", "emulator".to_owned())]
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        self.gate()
+    }
+
+    async fn end(self) {
+        self.shutdown().await;
+    }
+}
+
+impl BuiltIn for omeka::Running {
+    fn source(&self) -> String {
+        format!("omeka+{}", self.api_url())
+    }
+
+    fn secrets() -> Vec<(&'static str, String)> {
+        vec![("ASSETFS_KEY", omeka::Keys::default().super_user)]
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        self.gate()
+    }
+
+    async fn end(self) {
+        self.shutdown().await;
+    }
+}
+
+impl BuiltIn for flextype::Running {
+    fn source(&self) -> String {
+        format!("flextype+{}", self.base_url())
+    }
+
+    fn secrets() -> Vec<(&'static str, String)> {
+        vec![
+            ("ASSETFS_FILES_TOKEN", flextype::FILES_TOKEN.to_owned()),
+            ("ASSETFS_FOLDERS_TOKEN", flextype::FOLDERS_TOKEN.to_owned()),
+            ("ASSETFS_ACCESS_TOKEN", flextype::ACCESS_TOKEN.to_owned()),
+        ]
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        self.gate()
+    }
+
+    async fn end(self) {
+        self.shutdown().await;
+    }
+}
+
+impl BuiltIn for im4::Running {
+    fn source(&self) -> String {
+        format!("im4+{}", self.base_url())
+    }
+
+    fn secrets() -> Vec<(&'static str, String)> {
+        vec![
+            ("ASSETFS_CLIENT_ID", im4::CLIENT_ID.to_owned()),
+            ("ASSETFS_CLIENT_SECRET", im4::CLIENT_SECRET.to_owned()),
+        ]
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        self.gate()
+    }
+
+    async fn end(self) {
+        self.shutdown().await;
+    }
+}
+
+/// The folders of a mount, its configuration and its mountpoint among them, and the credentials for it.
 #[derive(Clone)]
-pub struct Place(PathBuf);
+pub struct Place {
+    folder: PathBuf,
+    secrets: Vec<(&'static str, String)>,
+}
 
 impl Place {
     /// A folder beside the mount.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.folder.join(name)
     }
 
     pub fn mountpoint(&self) -> PathBuf {
         self.path("mnt")
     }
 
-    /// The program with these folders, and the key of a built-in server.
+    /// The program with these folders, and what the built-in server wants to see.
     pub fn assetfs(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assetfs"));
         command
@@ -39,7 +139,7 @@ impl Place {
             .env("ASSETFS_CACHE_DIR", self.path("cache"))
             .env("ASSETFS_STATE_DIR", self.path("state"))
             .env("ASSETFS_RUNTIME_DIR", self.path("run"))
-            .env("ASSETFS_API_KEY", "emulator")
+            .envs(self.secrets.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }
@@ -51,14 +151,14 @@ impl Place {
 }
 
 /// A server, and the folders for mounts of it.
-pub struct World {
+pub struct World<S: BuiltIn = imagerelay::Running> {
     runtime: tokio::runtime::Runtime,
-    server: Option<Running>,
+    server: Option<S>,
     place: Place,
     _dir: TempDir,
 }
 
-impl std::ops::Deref for World {
+impl<S: BuiltIn> std::ops::Deref for World<S> {
     type Target = Place;
 
     fn deref(&self) -> &Place {
@@ -67,7 +167,7 @@ impl std::ops::Deref for World {
 }
 
 impl World {
-    /// A server with this library.
+    /// An Image Relay with this library.
     pub fn new(seed: Seed) -> Self {
         Self::with(ImageRelayOptions {
             seed,
@@ -75,19 +175,58 @@ impl World {
         })
     }
 
-    /// A server as described.
+    /// An Image Relay as described.
     pub fn with(options: ImageRelayOptions) -> Self {
+        Self::start(async move { imagerelay::serve(options).await.expect("a server") })
+    }
+}
+
+impl World<omeka::Running> {
+    /// An Omeka Classic with this archive.
+    pub fn omeka(seed: omeka::Seed) -> Self {
+        Self::omeka_with(omeka::OmekaOptions {
+            seed,
+            ..omeka::OmekaOptions::default()
+        })
+    }
+
+    /// An Omeka Classic as described.
+    pub fn omeka_with(options: omeka::OmekaOptions) -> Self {
+        Self::start(async move { omeka::serve(options).await.expect("a server") })
+    }
+}
+
+impl World<flextype::Running> {
+    /// A Flextype site as described.
+    pub fn flextype(options: flextype::FlextypeOptions) -> Self {
+        Self::start(async move { flextype::serve(options).await.expect("a server") })
+    }
+}
+
+impl World<im4::Running> {
+    /// An im4 as described.
+    pub fn im4(options: im4::Im4Options) -> Self {
+        Self::start(async move { im4::serve(options).await.expect("a server") })
+    }
+}
+
+impl<S: BuiltIn> World<S> {
+    /// The server that `serve` starts, and empty folders.
+    fn start(serve: impl Future<Output = S>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("a runtime");
-        let server = runtime.block_on(imagerelay::serve(options)).expect("a server");
+        let server = runtime.block_on(serve);
         let dir = tempfile::Builder::new()
             .prefix("assetfs-test-")
             .tempdir()
             .expect("a folder");
-        let place = Place(dir.path().to_owned());
+        let place = Place {
+            folder: dir.path().to_owned(),
+            secrets: S::secrets(),
+        };
         std::fs::create_dir(place.mountpoint()).expect("a mountpoint");
         Self {
             runtime,
@@ -97,23 +236,42 @@ impl World {
         }
     }
 
-    pub fn server(&self) -> &Running {
+    pub fn server(&self) -> &S {
         self.server.as_ref().expect("the server runs")
+    }
+
+    /// Runs a future of the server's to its end.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// Ends the server: nobody listens from then on.
     pub fn stop_server(&mut self) {
         if let Some(server) = self.server.take() {
-            self.runtime.block_on(server.shutdown());
+            self.runtime.block_on(server.end());
         }
     }
 
+    /// What was asked of the server so far.
     pub fn counters(&self) -> Counters {
-        self.server().counters()
+        self.server().gate().traffic().counters()
+    }
+
+    /// The rules that break answers.
+    pub fn faults(&self) -> &Faults {
+        self.server().gate().faults()
     }
 
     pub fn source(&self) -> String {
-        format!("imagerelay+{}", self.server().url)
+        self.server().source()
+    }
+
+    /// Presents this instead of what the server would accept; `None` presents nothing.
+    pub fn present(&mut self, variable: &'static str, value: Option<&str>) {
+        self.place.secrets.retain(|(name, _)| *name != variable);
+        self.place
+            .secrets
+            .extend(value.map(|value| (variable, value.to_owned())));
     }
 
     /// Mounts with these options, and waits until the mount answers.
@@ -129,10 +287,23 @@ impl World {
         Mount(self.place.clone())
     }
 
+    /// Mounts with options that are refused, or a server that is; answers what the program said.
+    pub fn mount_fails(&self, options: &str) -> Output {
+        let mut command = self.assetfs();
+        command
+            .arg("mount")
+            .arg(self.source())
+            .arg(self.mountpoint())
+            .args(["-o", options]);
+        let output = finish(command, MOUNT_DEADLINE);
+        assert!(!output.status.success(), "it must not mount: {}", text(&output));
+        output
+    }
+
     /// What the server counted while `work` ran, up to the last upload.
     pub fn requests(&self, mount: &Mount, work: impl FnOnce()) -> Counters {
         mount.sync();
-        self.server().reset_counters();
+        self.server().gate().traffic().reset();
         work();
         mount.sync();
         self.counters()

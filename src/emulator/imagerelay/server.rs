@@ -164,6 +164,11 @@ impl Running {
         self.server.origin()
     }
 
+    /// The gate: latency, log, counters, faults.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// What was asked of it so far.
     pub fn counters(&self) -> Counters {
         self.gate.traffic().counters()
