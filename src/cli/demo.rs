@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::builtin::{BuiltIn, ServerArgs};
 use super::output;
+use super::tour::Tour;
 use crate::daemon::config::Config;
 use crate::daemon::options::MountOptions;
 use crate::daemon::places::Places;
@@ -24,6 +25,9 @@ pub struct Args {
     /// Which kind of store to show
     #[arg(long, value_name = "KIND", default_value = "imagerelay")]
     store: StoreKind,
+    /// One minute that shows what the drive does, and ends by itself
+    #[arg(long)]
+    tour: bool,
 }
 
 pub fn run(args: Args, places: &Places) -> Result<ExitCode, Failure> {
@@ -31,6 +35,9 @@ pub fn run(args: Args, places: &Places) -> Result<ExitCode, Failure> {
     let scratch = Scratch::new()?;
     let place = args.mountpoint.unwrap_or_else(|| scratch.0.join("mount"));
     let place = std::path::absolute(place).map_err(Failure::new)?;
+    if args.tour {
+        return tour(args.store, &place, &scratch);
+    }
     super::runtime()?.block_on(async {
         // A demonstration that was killed may have left its mount there.
         let place = mountpoint::prepare(&place, true).await?;
@@ -39,6 +46,16 @@ pub fn run(args: Args, places: &Places) -> Result<ExitCode, Failure> {
         server.shutdown().await;
         outcome
     })
+}
+
+/// The server runs here and the mount in a process of its own, which can be killed.
+fn tour(kind: StoreKind, place: &Path, scratch: &Scratch) -> Result<ExitCode, Failure> {
+    let runtime = super::runtime()?;
+    let place = runtime.block_on(mountpoint::prepare(place, true))?;
+    let server = runtime.block_on(BuiltIn::of(kind, &ServerArgs::default()))?;
+    let outcome = Tour::new(&server, &place, &scratch.0).run();
+    runtime.block_on(server.shutdown());
+    outcome
 }
 
 async fn show(server: &BuiltIn, place: &Path, scratch: &Scratch, places: &Places) -> Result<ExitCode, Failure> {

@@ -10,11 +10,16 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::output;
+use super::{kept, output};
 use crate::daemon::config::Config;
+use crate::daemon::control::{self, Request};
+use crate::daemon::credentials::{self, Credentials};
+use crate::daemon::options::MountOptions;
 use crate::daemon::places::{Places, is_root};
+use crate::daemon::registry::{self, MountRecord};
+use crate::daemon::run::Plan;
 use crate::daemon::source::Source;
-use crate::daemon::{Failure, Status, credentials, mountpoint};
+use crate::daemon::{Failure, Status, assemble, mountpoint};
 use crate::disk::free_space;
 use crate::fuse::mounts::{self, Mounted};
 
@@ -27,11 +32,20 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// The first kernel that reads files past the daemon.
 const PASSTHROUGH_SINCE: (u32, u32) = (6, 9);
 
+/// How long a store may take to answer.
+const STORE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Beyond this many seconds a clock is wrong: dates in names, links that end, and "changed since" go astray.
+const CLOCK_OFF_MAX_S: i64 = 60;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// For programs
     #[arg(long)]
     json: bool,
+    /// Ask no server; else each store of the configuration is sent one request
+    #[arg(long)]
+    offline: bool,
 }
 
 /// How serious a finding is.
@@ -86,13 +100,15 @@ impl Check {
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let mut checks = vec![device(), unmounter(), others()];
     checks.extend(kernel());
-    checks.extend(stores(places));
+    checks.extend(stores(places, args.offline));
     checks.extend(
         [&places.cache, &places.state]
             .into_iter()
             .flat_map(|folder| disk(folder)),
     );
     checks.extend(standing_mounts());
+    checks.extend(allowances(places));
+    checks.extend(kept_changes(places)?);
     let wrong = checks.iter().filter(|check| check.verdict == Verdict::Wrong).count();
     if args.json {
         output::object(json!({ "ok": wrong == 0, "checks": checks }))?;
@@ -183,8 +199,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// The configuration, and whether each store of it has what it needs.
-fn stores(places: &Places) -> Vec<Check> {
+/// The configuration, and whether each store of it has what it needs and takes it.
+fn stores(places: &Places, offline: bool) -> Vec<Check> {
     let about = places.config.display().to_string();
     let config = match Config::load(&places.config) {
         Ok(config) => config,
@@ -199,33 +215,137 @@ fn stores(places: &Places) -> Vec<Check> {
     }
     let mut checks = vec![Check::ok(about, "can be read")];
     for name in config.names() {
-        checks.push(store(name, &config));
+        match store(name, &config) {
+            Ok((check, source, credentials)) if !offline => {
+                checks.push(check);
+                checks.extend(ask(&source, credentials, places));
+            }
+            Ok((check, ..)) | Err(check) => checks.push(check),
+        }
     }
     checks
 }
 
-fn store(name: &str, config: &Config) -> Check {
+/// Whether a store has its credentials, and they.
+fn store(name: &str, config: &Config) -> Result<(Check, Source, Credentials), Check> {
     let about = format!("store {name}");
-    let source = match Source::parse(name, config) {
-        Ok(source) => source,
-        Err(failure) => return Check::wrong(about, failure.message, "correct its section"),
-    };
+    let source =
+        Source::parse(name, config).map_err(|failure| Check::wrong(&about, failure.message, "correct its section"))?;
     let env = |variable: &str| std::env::var(variable).ok();
-    match credentials::collect(source.kind, name, &source.section, env) {
-        Err(failure) => Check::wrong(about, failure.message, format!("or `assetfs login {name}`")),
-        Ok(found)
-            if credentials::secrets_of(source.kind)
-                .iter()
-                .all(|s| found.get(s.key).is_some()) =>
-        {
-            Check::ok(about, "has its credentials")
-        }
-        Ok(_) => Check::note(
+    let found = credentials::collect(source.kind, name, &source.section, env)
+        .map_err(|failure| Check::wrong(&about, failure.message, format!("or `assetfs login {name}`")))?;
+    let all = credentials::secrets_of(source.kind)
+        .iter()
+        .all(|s| found.get(s.key).is_some());
+    let check = if all {
+        Check::ok(about, "has its credentials")
+    } else {
+        Check::note(
             about,
             "can be read; changing it takes one more key",
             format!("`assetfs login {name}` adds it"),
+        )
+    };
+    Ok((check, source, found))
+}
+
+/// Sends a store one request.
+fn ask(source: &Source, credentials: Credentials, places: &Places) -> Vec<Check> {
+    let about = format!("store {}", source.name);
+    let asked = MountOptions::from_section(&source.section).and_then(|options| {
+        let plan = Plan {
+            source: source.clone(),
+            credentials,
+            mountpoint: PathBuf::new(),
+            options,
+            places: places.clone(),
+        };
+        let late = || {
+            Failure::new(format!(
+                "no answer from {} within {} s",
+                source.url,
+                STORE_DEADLINE.as_secs()
+            ))
+        };
+        super::runtime()?.block_on(async {
+            let asking = tokio::time::timeout(STORE_DEADLINE, assemble::prove(&plan));
+            asking.await.unwrap_or_else(|_| Err(late()))
+        })
+    });
+    match asked {
+        Err(failure) => vec![Check::wrong(
+            about,
+            failure.message,
+            format!(
+                "`assetfs login {}` takes a new key; is the address right, and the line up?",
+                source.name
+            ),
+        )],
+        Ok(proof) => {
+            let mut checks = vec![Check::ok(
+                &about,
+                format!("{} knows this login as {}", source.url, proof.account),
+            )];
+            checks.extend(proof.server_clock_ahead_s.map(|ahead| clock(&source.name, ahead)));
+            checks
+        }
+    }
+}
+
+/// Compares the server's clock with ours.
+fn clock(store: &str, ahead_s: i64) -> Check {
+    let about = "clock";
+    match ahead_s {
+        off if off.abs() <= CLOCK_OFF_MAX_S => Check::ok(about, format!("agrees with that of {store}")),
+        off => Check::wrong(
+            about,
+            format!(
+                "{} s {} that of {store}",
+                off.unsigned_abs(),
+                if off > 0 { "behind" } else { "ahead of" }
+            ),
+            "`timedatectl set-ntp true` keeps this machine's right",
         ),
     }
+}
+
+/// Request allowances that are used up, as far as running daemons know.
+fn allowances(places: &Places) -> Vec<Check> {
+    let mounts = registry::all(&places.run).unwrap_or_default();
+    let status_of = |mount: &MountRecord| control::ask(&mount.socket, &Request::Status { path: None }).ok();
+    mounts
+        .iter()
+        .filter_map(|mount| {
+            let status = status_of(mount)?;
+            Some(match status["http"]["budget"]["exhausted_until"].as_str() {
+                None => Check::ok(format!("requests to {}", mount.store), "the store still takes some"),
+                Some(until) => Check::wrong(
+                    format!("requests to {}", mount.store),
+                    format!("today's allowance is used up until {until}"),
+                    "what is known can be read and changes wait here; `assetfs status` tells what used it",
+                ),
+            })
+        })
+        .collect()
+}
+
+/// Changes of stores that nobody has mounted: they wait for ever.
+fn kept_changes(places: &Places) -> Result<Vec<Check>, Failure> {
+    let kept = kept::all(places, None)?;
+    Ok(kept
+        .iter()
+        .filter_map(|kept| {
+            let changes @ 1.. = kept.changes? else { return None };
+            Some(Check::note(
+                format!("changes of {}", kept.store()),
+                format!(
+                    "{} not in the store yet, and it is not mounted",
+                    output::count(changes, "change")
+                ),
+                "mount it again: they are sent then",
+            ))
+        })
+        .collect())
 }
 
 /// Whether one of our folders is private and has room.
@@ -324,12 +444,19 @@ mod tests {
     fn a_store_without_its_key_is_wrong_and_the_fix_names_login() {
         let text = "[archive]\nkind = \"omeka\"\n[flat]\nkind = \"flextype\"\nurl = \"https://a.example\"\n";
         let config = Config::parse("/c.toml".into(), text).unwrap();
-        let without_url = store("archive", &config);
+        let without_url = store("archive", &config).err().unwrap();
         assert_eq!(without_url.verdict, Verdict::Wrong);
         assert!(without_url.found.contains("`url` is missing"), "{without_url:?}");
-        let without_key = store("flat", &config);
+        let without_key = store("flat", &config).err().unwrap();
         assert_eq!(without_key.verdict, Verdict::Wrong);
         assert!(without_key.fix.unwrap().contains("assetfs login flat"));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_with_the_direction() {
+        assert_eq!(clock("studio", -2).verdict, Verdict::Ok);
+        assert_eq!(clock("studio", 600).found, "600 s behind that of studio");
+        assert_eq!(clock("studio", -600).found, "600 s ahead of that of studio");
     }
 
     #[test]

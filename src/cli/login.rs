@@ -156,8 +156,8 @@ fn prove(source: &Source, given: &[(&'static str, Secret)], places: &Places) -> 
         options: MountOptions::from_section(&source.section)?,
         places: places.clone(),
     };
-    let label = super::runtime()?.block_on(assemble::prove(&plan))?;
-    output::say(format_args!("{} knows you as {label}", source.url));
+    let proof = super::runtime()?.block_on(assemble::prove(&plan))?;
+    output::say(format_args!("{} knows you as {}", source.url, proof.account));
     Ok(())
 }
 

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use super::login::own_secret_file;
-use super::{logs, output};
+use super::{kept, output};
 use crate::daemon::config::Config;
 use crate::daemon::credentials::secrets_of;
 use crate::daemon::places::{Places, expand_home};
 use crate::daemon::source::Source;
 use crate::daemon::{Failure, registry};
-use crate::disk::{LockFile, remove_if_there};
-use crate::journal::Journal;
+use crate::disk::remove_if_there;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -63,30 +61,19 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
 
 /// Says what waits to be uploaded: it stays, and goes on after the next login.
 fn tell_pending(name: &str, places: &Places) -> Result<(), Failure> {
-    for folder in logs::folders_of(&places.state, Some(name))? {
-        if !folder.join("journal.db").is_file() {
-            continue;
-        }
-        match pending(&folder) {
+    for kept in kept::all(places, Some(name))? {
+        match kept.changes {
             Some(0) => {}
             Some(changes) => output::say(format_args!(
                 "{} not in the store yet: kept in {}, and sent after the next login and mount",
                 output::count(changes, "change"),
-                folder.display()
+                kept.folder.display()
             )),
             None => output::say(format_args!(
                 "what is not in the store yet is kept in {}: see `assetfs queue`",
-                folder.display()
+                kept.folder.display()
             )),
         }
     }
     Ok(())
-}
-
-/// How many changes wait in a journal; `None` while a daemon has it.
-fn pending(folder: &Path) -> Option<usize> {
-    let _held = LockFile::acquire(&folder.join("lock"), Duration::ZERO).ok()?;
-    let journal = Journal::open(folder).ok()?;
-    let guard = journal.lock();
-    Some(guard.overlay().iter().filter(|change| change.is_outstanding()).count())
 }

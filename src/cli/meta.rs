@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod table;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -33,8 +35,9 @@ pub struct Args {
     /// Take all values of a field away
     #[arg(long, value_name = "FIELD")]
     remove: Vec<String>,
-    /// Apply lines as --export prints them; `-`: from standard input
-    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["set", "add", "remove"])]
+    /// Apply lines as --export prints them (`-`: from standard input), or a table: the columns are `path` and fields, an
+    /// empty cell leaves a field as it is. What is right already costs nothing, so after a break just say it again
+    #[arg(long, value_name = "FILE.jsonl|FILE.csv", conflicts_with_all = ["set", "add", "remove"])]
     from: Option<PathBuf>,
     /// Print the writable fields of everything below as lines of JSON, as far as it is known: the store is not asked
     #[arg(long, conflicts_with_all = ["json", "set", "add", "remove", "from", "dry_run"])]
@@ -332,13 +335,20 @@ fn apply(file: &Path, args: &Args, places: &Places) -> Result<ExitCode, Failure>
         ));
     };
     let (mount, _) = registry::find(&places.run, about)?;
+    let mut outcome = Outcome::new(args);
+    if table::is_table(file) {
+        for row in table::rows(file, open(file)?)? {
+            let table::Row { at, asset, edits } = row?;
+            let shown = format!("{at}: {}", asset.path);
+            outcome.note(&shown, change(&mount, asset, edits, args.dry_run))?;
+        }
+        return outcome.end();
+    }
     let reader: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
-        let opened = std::fs::File::open(file).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
-        Box::new(BufReader::new(opened))
+        Box::new(open(file)?)
     };
-    let mut outcome = Outcome::new(args);
     for (number, text) in reader.lines().enumerate() {
         let at = format!("{}:{}", file.display(), number + 1);
         let text = text.map_err(|e| Failure::new(format!("{at}: {e}")))?;
@@ -351,6 +361,11 @@ fn apply(file: &Path, args: &Args, places: &Places) -> Result<ExitCode, Failure>
         outcome.note(&shown, change(&mount, asset, edits, args.dry_run))?;
     }
     outcome.end()
+}
+
+fn open(file: &Path) -> Result<BufReader<std::fs::File>, Failure> {
+    let opened = std::fs::File::open(file).map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
+    Ok(BufReader::new(opened))
 }
 
 fn edits_in(line: Line) -> (AssetRef, Vec<FieldEdit>) {

@@ -9,7 +9,9 @@ mod demo;
 mod discard;
 mod doctor;
 mod export;
+mod helper;
 mod import_url;
+mod kept;
 mod login;
 mod logout;
 mod logs;
@@ -29,6 +31,7 @@ mod status;
 mod sync;
 mod target;
 mod thumbnail;
+mod tour;
 mod unmount;
 mod url;
 
@@ -36,7 +39,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::daemon::detach;
 use crate::daemon::places::{Places, PlacesArgs};
@@ -64,7 +67,14 @@ struct Global {
     /// Log as one JSON object a line
     #[arg(long, global = true)]
     log_json: bool,
+    /// The whole command line, to start this program with once more.
+    #[arg(skip)]
+    words: Vec<OsString>,
 }
+
+/// Stands under every command's help.
+const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed, or something is parked or held; 2 asked in the wrong way; \
+                           3 not mounted; 4 timed out.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -129,8 +139,12 @@ enum Command {
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
-    match dispatch(cli) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if helper::is_helper(words.first()) {
+        let places = |words: &[OsString]| Places::find(&parse(words.to_vec()).global.places);
+        return helper::run(words.into_iter(), |words| dispatch(parse(words)), places);
+    }
+    match dispatch(parse(words)) {
         Ok(code) => code,
         Err(failure) => {
             output::say(&failure);
@@ -139,16 +153,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Started as `mount.assetfs`, as mount(8) does, this is the command `mount`.
-fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let by_mount = arguments
-        .first()
-        .and_then(|program| Path::new(program).file_name()?.to_str())
-        .is_some_and(|name| name.starts_with("mount."));
-    if by_mount {
-        arguments.insert(1, "mount".into());
-    }
-    arguments
+/// The command line as it is told to people: with the exit status under every command.
+fn command() -> clap::Command {
+    Cli::command()
+        .after_help(EXIT_STATUS)
+        .mut_subcommands(|command| command.after_help(EXIT_STATUS))
+}
+
+/// Reads a command line, or ends the program with what is wrong with it.
+fn parse(words: Vec<OsString>) -> Cli {
+    let matches = command().get_matches_from(&words);
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli.global.words = words;
+    cli
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
@@ -184,8 +201,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Login(args) => login::run(&args, &places),
         Command::Logout(args) => logout::run(&args, &places),
         Command::Config(args) => config::run(&args, &places),
-        Command::Completions(args) => completions::run(&args, Cli::command()),
-        Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Completions(args) => completions::run(&args, command()),
+        Command::Man(args) => man::run(&args, command()),
     }
 }
 
@@ -258,18 +275,15 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
-    fn mount_may_start_us_by_another_name() {
-        let arguments = arguments(
-            ["/sbin/mount.assetfs", "studio", "/mnt", "-o", "ro"]
-                .map(OsString::from)
-                .into(),
-        );
-        let cli = Cli::try_parse_from(arguments).unwrap();
-        assert!(matches!(cli.command, Command::Mount(_)));
+    fn every_commands_help_tells_its_exit_status() {
+        for mut command in command().get_subcommands().cloned() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Exit status: 0 done"), "{help}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::daemon::places::{Places, is_root};
 use crate::daemon::run::{Plan, run as run_mount};
 use crate::daemon::source::Source;
 use crate::daemon::{Failure, credentials, detach, mountpoint};
+use crate::fuse::mounts;
 use crate::telemetry::LogTarget;
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ pub struct Args {
     /// (`imagerelay+https://host/api/v2`, `omeka+https://…`, `flextype+https://…`, `im4+https://…`; `imagerelay:` is the
     /// public service)
     source: String,
-    /// An empty folder [default: ~/assetfs/NAME, made when missing]
+    /// An empty folder [default: ~/NAME, as root /mnt/NAME; made when missing]
     mountpoint: Option<PathBuf>,
     /// Mount options as a list: every long option by its name, and `ro`
     #[arg(short = 'o', value_name = "OPTIONS")]
@@ -55,7 +56,7 @@ fn prepare(args: Args, places: Places) -> Result<(Plan, bool), Failure> {
     mountpoint::check_system(options.allow_other.unwrap_or(false))?;
     let mountpoint = match args.mountpoint {
         Some(folder) => std::path::absolute(folder).map_err(Failure::new)?,
-        None => default_mountpoint(&source.name)?,
+        None => default_mountpoint(source.short_name())?,
     };
     let plan = Plan {
         source,
@@ -71,18 +72,21 @@ fn prepare(args: Args, places: Places) -> Result<(Plan, bool), Failure> {
 fn default_mountpoint(store: &str) -> Result<PathBuf, Failure> {
     let base = match std::env::var_os("HOME") {
         _ if is_root() => PathBuf::from("/mnt"),
-        Some(home) => Path::new(&home).join("assetfs"),
+        Some(home) => PathBuf::from(home),
         None => return Err(Failure::usage("say where to mount: HOME is not set")),
     };
     let folder = base.join(store);
-    std::fs::create_dir_all(&folder).map_err(|e| Failure::new(format!("{}: {e}", folder.display())))?;
+    // A mount whose daemon has died cannot be looked into: it is taken away later.
+    if mounts::at(&folder).map_err(Failure::new)?.is_none() {
+        std::fs::create_dir_all(&folder).map_err(|e| Failure::new(format!("{}: {e}", folder.display())))?;
+    }
     Ok(folder)
 }
 
 /// Mounts in the background and returns when the mount answers.
 fn leave(plan: &Plan, global: &Global) -> Result<ExitCode, Failure> {
     global.log_to(LogTarget::Stderr)?;
-    detach::detach(&plan.mountpoint)?;
+    detach::detach(&plan.mountpoint, global.words.iter().skip(1))?;
     if output::is_watched() {
         output::say(format_args!(
             "{} is mounted at {}",

@@ -56,6 +56,11 @@ pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether what is printed goes to a terminal.
+pub fn is_read_by_a_person() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Bytes as people read them.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

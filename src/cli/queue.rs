@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{output, target};
+use super::{kept, output, target};
 use crate::daemon::control::{Request, ask};
 use crate::daemon::places::Places;
 use crate::daemon::{Failure, Status};
@@ -18,9 +18,15 @@ pub struct Args {
     /// For programs
     #[arg(long)]
     json: bool,
+    /// Whether anything is not in its store yet, of stores that are not mounted too: one line each, and exit status 1
+    #[arg(long, conflicts_with_all = ["target", "json"])]
+    kept: bool,
 }
 
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
+    if args.kept {
+        return tell_kept(places);
+    }
     let mut needs_somebody = false;
     let mut listed = Vec::new();
     for (mount, below) in target::all_or(places, args.target.as_deref())? {
@@ -43,6 +49,36 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Says which stores have something here that they do not have there.
+fn tell_kept(places: &Places) -> Result<ExitCode, Failure> {
+    let mut any = false;
+    for (mount, _) in target::all_or(places, None).unwrap_or_default() {
+        let items: Vec<QueueItem> =
+            serde_json::from_value(ask(&mount.socket, &Request::Queue)?).map_err(Failure::new)?;
+        if !items.is_empty() {
+            any = true;
+            let changes = output::count(items.len(), "change");
+            output::line(format_args!(
+                "{}: {changes}, mounted at {}",
+                mount.store,
+                mount.mountpoint.display()
+            ))?;
+        }
+    }
+    for kept in kept::all(places, None)? {
+        if let Some(changes @ 1..) = kept.changes {
+            any = true;
+            let changes = output::count(changes, "change");
+            output::line(format_args!(
+                "{}: {changes}, kept in {}",
+                kept.store(),
+                kept.folder.display()
+            ))?;
+        }
+    }
+    Ok(ExitCode::from(if any { Status::Failed.code() } else { 0 }))
 }
 
 fn is_below(path: &str, folder: &str) -> bool {

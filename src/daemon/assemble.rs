@@ -82,14 +82,25 @@ pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failur
     })
 }
 
-/// Proves the login of `plan` with one request and tells whose it is, for people.
-pub async fn prove(plan: &Plan) -> Result<String, Failure> {
+/// What one request to a store tells.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// Whose the login is, for people.
+    pub account: String,
+    /// How far the server's clock is ahead of ours, in seconds, where it tells its time.
+    pub server_clock_ahead_s: Option<i64>,
+}
+
+/// Proves the login of `plan` with one request.
+pub async fn prove(plan: &Plan) -> Result<Proof, Failure> {
     let places = plan.places.store(&plan.source.state_name())?;
     let built = stores::build(plan, &places, &SystemClock::shared())?;
-    let account = built.store.account().await;
-    account
-        .map(|account| account.label)
-        .map_err(|e| stores::explain(plan, &e))
+    let account = built.store.account().await.map_err(|e| stores::explain(plan, &e))?;
+    let asked = built.client.snapshot();
+    Ok(Proof {
+        account: account.label,
+        server_clock_ahead_s: asked.server_clock_ahead_s,
+    })
 }
 
 async fn open_journal(places: &StorePlaces) -> Result<Arc<Journal>, Failure> {

@@ -116,7 +116,7 @@ fn all_secrets() -> Vec<&'static str> {
 fn known_keys() -> Vec<String> {
     let mut known: Vec<String> = vec!["kind".into(), "url".into()];
     for secret in all_secrets() {
-        known.extend([secret.to_owned(), format!("{secret}_file"), format!("{secret}_command")]);
+        known.extend(["", "_file", "_command"].map(|suffix| format!("{secret}{suffix}")));
     }
     known.extend(MountOptions::names().into_iter().map(|name| name.replace('-', "_")));
     known
@@ -184,6 +184,29 @@ mod tests {
             failure.message,
             "/etc/assetfs/config.toml:3: unknown key `api_key_flie` (did you mean `api_key_file`?)"
         );
+    }
+
+    #[test]
+    fn the_example_is_a_configuration_with_every_kind_of_store() {
+        let text = include_str!("../../examples/config.toml");
+        let config = parse(text).unwrap();
+        let kind = |name| crate::daemon::source::Source::parse(name, &config).unwrap().kind;
+        let shown: Vec<StoreKind> = config.names().map(kind).collect();
+        for known in StoreKind::ALL {
+            assert!(shown.contains(&known), "{known} has no section");
+        }
+        // What is commented out must be right as well.
+        let remarks = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ")?.split_once(" = "));
+        let keys: Vec<&str> = remarks
+            .map(|(key, _)| key)
+            .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+            .collect();
+        assert!(keys.contains(&"file_type"), "{keys:?}");
+        for key in keys {
+            assert!(known_keys().contains(&key.to_owned()), "{key} is no key");
+        }
     }
 
     #[test]

@@ -78,8 +78,9 @@ impl Credentials {
     }
 }
 
-/// Finds every secret of a store: the environment first, then what its section of the configuration says (`<key>`,
-/// `<key>_file`, `<key>_command`).
+/// Finds every secret of a store: the environment first, then what the service manager handed to the unit
+/// (`$CREDENTIALS_DIRECTORY/assetfs.<store>.<key>`, `<store>.<key>` or `<key>`), then what its section of the configuration says
+/// (`<key>`, `<key>_file`, `<key>_command`, `<key>_keyring`).
 pub fn collect(
     kind: StoreKind,
     store: &str,
@@ -88,7 +89,7 @@ pub fn collect(
 ) -> Result<Credentials, Failure> {
     let mut found = BTreeMap::new();
     for name in secrets_of(kind) {
-        match find(name, section, &env)? {
+        match find(name, store, section, &env)? {
             Some(secret) => {
                 found.insert(name.key, secret);
             }
@@ -108,6 +109,7 @@ pub fn collect(
 
 fn find(
     name: &SecretName,
+    store: &str,
     section: &BTreeMap<String, String>,
     env: &impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Secret>, Failure> {
@@ -118,6 +120,17 @@ fn find(
     if let Some(path) = env(&file_variable).filter(|value| !value.is_empty()) {
         // Systems that hand out secrets as files choose the mode themselves.
         return read(Path::new(&path), Exposure::Warn).map(Some);
+    }
+    if let Some(folder) = env("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty()) {
+        let folder = Path::new(&folder);
+        let files = [
+            folder.join(format!("assetfs.{store}.{}", name.key)),
+            folder.join(format!("{store}.{}", name.key)),
+            folder.join(name.key),
+        ];
+        if let Some(file) = files.iter().find(|file| file.is_file()) {
+            return read(file, Exposure::Warn).map(Some);
+        }
     }
     if let Some(path) = section.get(&format!("{}_file", name.key)) {
         return read(&expand_home(Path::new(path)), Exposure::Refuse).map(Some);
@@ -235,6 +248,25 @@ mod tests {
         let named = section(&[("api_key_file", file.path().to_str().unwrap())]);
         let refused = collect(StoreKind::ImageRelay, "studio", &named, nothing).unwrap_err();
         assert!(refused.message.contains("chmod 600"), "{refused}");
+    }
+
+    #[test]
+    fn a_unit_finds_what_its_manager_handed_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| crate::disk::write_atomic(&folder.path().join(name), b"handed\n").unwrap();
+        let env = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| folder.path().display().to_string());
+        let inline = section(&[("api_key", "inline")]);
+        let found = |store: &str| {
+            let found = collect(StoreKind::ImageRelay, store, &inline, env).unwrap();
+            found.get("api_key").unwrap().expose().to_owned()
+        };
+        put("studio.api_key");
+        assert_eq!(
+            (found("studio").as_str(), found("other").as_str()),
+            ("handed", "inline")
+        );
+        put("api_key");
+        assert_eq!(found("other"), "handed");
     }
 
     #[test]

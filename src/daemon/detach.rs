@@ -4,6 +4,7 @@
 //! and one variable in its environment. Its standard output is a pipe to the first, over which it sends one line: `ready`,
 //! or the failure as JSON. The first then asks the mount for its figures once, so that exit status 0 means usable.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -28,11 +29,11 @@ pub fn is_detached() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Starts this program again in the background and returns when its mount at `mountpoint` answers.
-pub fn detach(mountpoint: &Path) -> Result<(), Failure> {
+/// Starts this program again in the background with `arguments`, and returns when its mount at `mountpoint` answers.
+pub fn detach(mountpoint: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), Failure> {
     let start = |e: std::io::Error| Failure::new(format!("cannot start in the background: {e}"));
     let mut child = Command::new(std::env::current_exe().map_err(start)?)
-        .args(std::env::args_os().skip(1))
+        .args(arguments)
         .env(VARIABLE, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -46,6 +46,12 @@ impl Places {
     fn of(args: &PlacesArgs, root: bool, env: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, Failure> {
         // As the XDG rules want it: a relative path is as good as none.
         let dir = |name: &str| env(name).filter(|path| path.is_absolute());
+        // What a service manager made for the unit. It may be several, of which the first is the unit's own.
+        let unit = |name: &str| {
+            let list = env(name)?.into_os_string().into_string().ok()?;
+            let first = list.split(':').next().map(PathBuf::from);
+            first.filter(|path| path.is_absolute())
+        };
         let home = |below: &str| {
             dir("HOME").map(|home| home.join(below)).ok_or_else(|| {
                 Failure::usage("HOME is not set: name the folders with --config, --cache-dir and --state-dir")
@@ -63,13 +69,19 @@ impl Places {
         };
         let cache = match &args.cache_dir {
             Some(folder) => named(folder)?,
-            None if root => PathBuf::from("/var/cache/assetfs"),
-            None => user("XDG_CACHE_HOME", ".cache")?,
+            None => match unit("CACHE_DIRECTORY") {
+                Some(folder) => folder,
+                None if root => PathBuf::from("/var/cache/assetfs"),
+                None => user("XDG_CACHE_HOME", ".cache")?,
+            },
         };
         let state = match &args.state_dir {
             Some(folder) => named(folder)?,
-            None if root => PathBuf::from("/var/lib/assetfs"),
-            None => user("XDG_STATE_HOME", ".local/state")?,
+            None => match unit("STATE_DIRECTORY") {
+                Some(folder) => folder,
+                None if root => PathBuf::from("/var/lib/assetfs"),
+                None => user("XDG_STATE_HOME", ".local/state")?,
+            },
         };
         let run = match dir("ASSETFS_RUNTIME_DIR").or_else(|| dir("XDG_RUNTIME_DIR").map(|path| path.join("assetfs"))) {
             Some(folder) => folder,
@@ -170,6 +182,19 @@ mod tests {
         assert_eq!(places.cache, Path::new("/var/cache/assetfs"));
         assert_eq!(places.state, Path::new("/var/lib/assetfs"));
         assert_eq!(places.run, Path::new("/run/assetfs"));
+    }
+
+    #[test]
+    fn a_unit_has_what_its_manager_made_for_it() {
+        let set = [
+            ("HOME", "/root"),
+            ("CACHE_DIRECTORY", "/var/cache/assetfs:/var/cache/other"),
+            ("STATE_DIRECTORY", "/var/lib/private/assetfs"),
+        ];
+        let places = Places::of(&PlacesArgs::default(), true, env(&set)).unwrap();
+        assert_eq!(places.cache, Path::new("/var/cache/assetfs"));
+        assert_eq!(places.state, Path::new("/var/lib/private/assetfs"));
+        assert_eq!(places.run, Path::new("/run/assetfs"), "other commands look there");
     }
 
     #[test]

@@ -120,6 +120,15 @@ impl Source {
         })
     }
 
+    /// What people would call it: its section's name, or its kind where it was given by address.
+    pub fn short_name(&self) -> &str {
+        if self.section.is_empty() {
+            self.kind.word()
+        } else {
+            &self.name
+        }
+    }
+
     /// The name of its folders on this machine: a mount of a part of a store keeps its own, because its root is another.
     pub fn state_name(&self) -> String {
         match &self.sub_folder {

@@ -25,6 +25,11 @@ impl Mounted {
     }
 }
 
+/// What the system is told is mounted: a comma would be read as the start of another option.
+pub fn source_of(store: &str) -> String {
+    format!("assetfs:{}", store.replace([',', ' '], "_"))
+}
+
 /// Everything that is mounted, in the order of mounting.
 pub fn all() -> io::Result<Vec<Mounted>> {
     Ok(parse(&std::fs::read("/proc/self/mountinfo")?))

@@ -108,7 +108,7 @@ impl Drop for Mount {
 fn kernel_config(config: &MountConfig) -> Config {
     let mut options = Config::default();
     options.mount_options = vec![
-        MountOption::FSName(format!("assetfs:{}", config.name.replace([',', ' '], "_"))),
+        MountOption::FSName(mounts::source_of(&config.name)),
         MountOption::Subtype("assetfs".into()),
         MountOption::DefaultPermissions,
         MountOption::NoAtime,

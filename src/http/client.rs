@@ -6,7 +6,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue};
 use url::Url;
 
 use super::answer::Origin;
@@ -17,7 +17,7 @@ use super::{
     Answer, Body, BodyError, Budget, Class, Context, Error, ErrorKind, Request, Response, Retry, Snapshot, Unavailable,
     current_context, excerpt, pushback, redirect,
 };
-use crate::model::SharedClock;
+use crate::model::{SharedClock, Timestamp};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -299,12 +299,12 @@ impl Client {
             "request"
         );
         match answer {
-            Some(Ok(inner)) => Ok(Response {
+            Some(Ok(inner)) => Ok(self.noting_time(Response {
                 inner,
                 origin,
                 clock: self.clock.clone(),
                 counters: self.counters.clone(),
-            }),
+            })),
             Some(Err(e)) if e.is_connect() => {
                 let retry = Retry::After(Duration::from_secs(1));
                 Err(origin.error(ErrorKind::Connect).retry(retry).because(e.without_url()))
@@ -320,6 +320,15 @@ impl Client {
             },
             None => Err(origin.error(ErrorKind::Stalled).retry(origin.lost())),
         }
+    }
+
+    /// Notes what time the server has, for the diagnosis of a machine whose clock is wrong.
+    fn noting_time(&self, response: Response) -> Response {
+        let date = response.inner.headers().get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(time) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+            self.counters.server_time(Timestamp::from(time), self.clock.now());
+        }
+        response
     }
 
     /// The request as it goes out: secrets, length, and a body that tells its progress.

@@ -71,6 +71,8 @@ pub struct Snapshot {
     pub last_error: Option<LastError>,
     /// The login.
     pub login: Login,
+    /// How far the server's clock is ahead of this machine's, in seconds; `None` before the first answer with a date.
+    pub server_clock_ahead_s: Option<i64>,
     /// The request budget.
     pub budget: BudgetState,
 }
@@ -115,6 +117,12 @@ impl Counters {
             Some(200..=299) if api => all.login = Login::Accepted,
             _ => {}
         }
+    }
+
+    /// The server's own time, which has whole seconds. An offset of a second or two is the line and the rounding.
+    pub(super) fn server_time(&self, server: Timestamp, now: Timestamp) {
+        const NANOS: i64 = 1_000_000_000;
+        self.0.lock().server_clock_ahead_s = Some((server.to_db() - now.to_db()) / NANOS);
     }
 
     pub(super) fn failed(&self, error: &Error, now: Timestamp) {

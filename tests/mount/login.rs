@@ -61,6 +61,14 @@ fn a_login_that_the_store_accepts_is_kept_privately_and_forgotten_on_demand() {
         text(&again)
     );
 
+    let examined = run(&world, &["doctor"], "");
+    assert!(text(&examined).contains("knows this login as"), "{}", text(&examined));
+    assert!(
+        text(&examined).contains("clock: agrees with that of studio"),
+        "{}",
+        text(&examined)
+    );
+
     let mountpoint = world.mountpoint();
     let place = mountpoint.to_str().expect("UTF-8");
     let mounted = run(&world, &["mount", "studio", place, "-o", "ro,poll=0"], "");

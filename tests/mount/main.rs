@@ -3,6 +3,7 @@
 mod budget;
 mod commands;
 mod flextype;
+mod helper;
 mod im4;
 mod large;
 mod login;
@@ -11,4 +12,5 @@ mod omeka;
 mod programs;
 mod requests;
 mod support;
+mod tour;
 mod trouble;
