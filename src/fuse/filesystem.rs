@@ -21,6 +21,9 @@ use crate::vfs::{Lookup, SetAttr};
 /// The longest write of one request, in bytes: the kernel takes no more.
 const WRITE_BYTES_MAX: u32 = 1 << 20;
 
+/// The number of files that `statfs` tells as possible: no store has a limit, but programs take 0 free ones for a full disk.
+const NODES_MAX: u64 = u32::MAX as u64;
+
 /// Requests that the kernel may have under way in the background. Its own default lets few readers wait at a time.
 const BACKGROUND_MAX: u16 = 256;
 
@@ -432,8 +435,8 @@ impl Filesystem for Adapter {
             total,
             free,
             free,
-            stat.files,
-            0,
+            NODES_MAX,
+            NODES_MAX.saturating_sub(stat.files_used),
             BLOCK_BYTES,
             name_bytes_max,
             BLOCK_BYTES,

@@ -10,6 +10,7 @@ use crate::journal::{Change, Durability, Phase, Placing, State, Write};
 use crate::model::{FieldChanges, Ino, Kind, Timestamp};
 use crate::store::UrlImport;
 
+use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, Result};
@@ -286,7 +287,7 @@ impl Vfs {
             })
             .await?;
         if let Some(open) = self.opens.get(ino) {
-            open.detach(self.attr(ino).ok());
+            open.detach(self.attr(ino).ok(), TakenBy::Others);
         }
         self.drop_body(body).await;
         for place in freed {

@@ -7,7 +7,7 @@ use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Pla
 use crate::model::{Access, Availability, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, StoreError};
 
-use super::opens::{Closed, Copying, OpenFile, Writing};
+use super::opens::{Closed, Copying, OpenFile, TakenBy, Writing};
 use super::tree::Node;
 use super::vfs::{Decision, Inner, Vfs};
 use super::who::process_of;
@@ -122,6 +122,11 @@ impl Vfs {
 
     /// The open file of an inode, counted as opened.
     pub(super) async fn open_file(&self, ino: Ino, for_writing: bool) -> Result<Arc<OpenFile>> {
+        if self.opens.get(ino).and_then(|open| open.taken_by()) == Some(TakenBy::Us)
+            && let Some(file) = self.opens.join(ino, for_writing)
+        {
+            return Ok(file);
+        }
         let node = self.blocking(move |vfs| vfs.openable(ino)).await?;
         if let Some(entry) = node
             .entry

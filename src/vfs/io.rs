@@ -56,7 +56,7 @@ impl Vfs {
         self.begin_writing(file, Keep::All).await?;
         let len = data.len() as u32;
         file.body().write(offset, data).await?;
-        file.set_mtime(Some(self.clock.now()));
+        file.changed(self.clock.now());
         Ok(len)
     }
 
@@ -113,7 +113,7 @@ impl Vfs {
         }
         self.begin_writing(&handle.file, Keep::All).await?;
         handle.file.body().allocate(disk_mode(how), offset, len).await?;
-        handle.file.set_mtime(Some(self.clock.now()));
+        handle.file.changed(self.clock.now());
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Vfs {
         let keep = if len == 0 { Keep::Nothing } else { Keep::All };
         self.begin_writing(file, keep).await?;
         file.body().truncate(len).await?;
-        file.set_mtime(Some(self.clock.now()));
+        file.changed(self.clock.now());
         Ok(())
     }
 
@@ -222,11 +222,13 @@ impl Vfs {
         if file.writing() != Writing::Dirty {
             return Ok(());
         }
-        let body = file.body();
+        let (body, seen) = (file.body(), file.changes());
         body.complete(self.config.deadline).await?;
+        // What is told to the journal must not be more than what is synced.
+        let size = body.size().unwrap_or(0);
         body.sync().await?;
         if !file.is_ghost() {
-            let (ino, size, mtime) = (file.ino, body.size().unwrap_or(0), file.mtime());
+            let (ino, mtime) = (file.ino, file.mtime());
             self.decide(Durability::Synced, move |d| {
                 let Some(change) = d.overlay().get(ino) else {
                     return Ok(());
@@ -250,9 +252,8 @@ impl Vfs {
                 Ok(())
             })
             .await?;
-            file.set_mtime(None);
         }
-        file.set_writing(Writing::Flushed);
+        file.flushed(seen);
         Ok(())
     }
 
@@ -360,7 +361,7 @@ impl Vfs {
             target.file.body().write(to_offset + done, data).await?;
             done += got;
         }
-        target.file.set_mtime(Some(self.clock.now()));
+        target.file.changed(self.clock.now());
         Ok(done)
     }
 

@@ -12,6 +12,7 @@ use crate::http::{Class, Context, current_context, with_context};
 use crate::journal::{Change, Durability, Overlay, State, Write};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 
+use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{LARGE_FOLDER_ENTRIES, Vfs};
 use super::{Error, Notice, Result};
@@ -255,7 +256,7 @@ impl Vfs {
             return Ok(ino);
         }
         let new = self.journal.allocate()?;
-        open.detach(self.node(ino).map(|node| self.attr_of(&node)).ok());
+        open.detach(self.node(ino).map(|node| self.attr_of(&node)).ok(), TakenBy::Others);
         self.journal
             .write(vec![Write::Identify(new, entry.id.clone())], Durability::Written)
             .wait_blocking()?;

@@ -62,7 +62,11 @@ impl Vfs {
     /// Opens a folder for reading.
     pub async fn opendir(&self, caller: Caller, ino: Ino) -> Result<Fh> {
         let _ = caller;
-        let folder = self.blocking(move |vfs| vfs.node(ino)).await?;
+        let folder = match self.blocking(move |vfs| vfs.node(ino)).await {
+            // As on a local disk, a folder that a program stands in while it is removed is empty from then on.
+            Err(Error::Stale) if self.left_folders.lock().contains(&ino) => return Ok(self.handles.add_dir(ino)),
+            found => found?,
+        };
         if !folder.is_folder() {
             return Err(Error::NotDir);
         }
@@ -117,20 +121,34 @@ impl Inner {
             let guard = self.journal.lock();
             self.child_in(guard.overlay(), &folder, name.as_str())?
         };
-        Ok((folder, child.map(|node| self.attr_of(&node))))
+        let attr = match child {
+            Some(node) if node.change.is_some() => Some(self.attr(node.ino).unwrap_or_else(|_| self.attr_of(&node))),
+            child => child.map(|node| self.attr_of(&node)),
+        };
+        Ok((folder, attr))
     }
 
     /// The attributes of an inode, also of one that has left the tree while it is open.
     pub(super) fn attr(&self, ino: Ino) -> Result<Attr> {
-        if let Some(ghost) = self.opens.get(ino).and_then(|open| open.ghost()) {
+        // Held while the node is read: a file that is closed in between is told by its bytes, and one that was closed
+        // before by what its last flush put into the journal.
+        let open = self.opens.get(ino);
+        if let Some(ghost) = open.as_ref().and_then(|open| open.ghost()) {
             return Ok(ghost);
         }
-        Ok(self.attr_of(&self.node(ino)?))
+        match self.node(ino) {
+            Ok(node) => Ok(self.attr_with(&node, open)),
+            Err(Error::Stale) => self.left_folders.lock().get(&ino).copied().ok_or(Error::Stale),
+            Err(error) => Err(error),
+        }
     }
 
     /// A folder's entries with their attributes, in the order of their names' bytes.
     fn snapshot(&self, ino: Ino) -> Result<Vec<DirEntry>> {
-        let folder = self.node(ino)?;
+        let folder = match self.node(ino) {
+            Err(Error::Stale) if self.left_folders.lock().contains(&ino) => return Ok(Vec::new()),
+            folder => folder?,
+        };
         let (own, stored) = {
             let guard = self.journal.lock();
             let own: Vec<(Name, Ino)> = guard.overlay().children(ino).map(|(n, i)| (n.clone(), i)).collect();

@@ -4,6 +4,7 @@ use crate::journal::{Change, Durability, Place, Placing, State, Write, settled};
 use crate::model::{Ino, Kind, Name};
 use crate::store::Support;
 
+use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
 use super::who::process_of;
@@ -214,8 +215,11 @@ impl Decision<'_, '_> {
         if !is_last {
             let now = self.now;
             self.attr(node.ino, |attr| attr.ctime = Some(now));
+        } else if node.is_folder() {
+            let attr = self.vfs.attr_of(node);
+            self.vfs.left_folders.lock().put(node.ino, Attr { nlink: 0, ..attr });
         } else if let Some(open) = self.vfs.opens.get(node.ino) {
-            open.detach(Some(self.vfs.attr_of(node)));
+            open.detach(Some(self.vfs.attr_of(node)), TakenBy::Us);
         }
         if !node.is_published() {
             return self.remove_unpublished(node, placing, is_last);

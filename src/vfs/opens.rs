@@ -35,12 +35,31 @@ struct State {
     handles: u32,
     writers: u32,
     writing: Writing,
+    /// Moves with every change of the bytes: whoever made them durable sees whether more came meanwhile.
+    changes: u64,
     mtime: Option<Timestamp>,
-    /// No longer in the tree: what it was when it left.
-    ghost: Option<Attr>,
+    /// No longer in the tree.
+    ghost: Option<Ghost>,
     killed: bool,
     urgent: bool,
     copying: Option<Copying>,
+}
+
+/// Who took an open file out of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TakenBy {
+    /// A program on this machine: the file lives on without a name, and may be opened again through `/proc/self/fd`.
+    Us,
+    /// Somebody else, in the store: who opens it anew must get what the name stands for now.
+    Others,
+}
+
+/// A file that left the tree while it was open.
+#[derive(Clone, Copy)]
+struct Ghost {
+    /// What it was when it left.
+    attr: Attr,
+    by: TakenBy,
 }
 
 /// One open file.
@@ -70,6 +89,7 @@ impl OpenFile {
             handles: 0,
             writers: 0,
             writing: Writing::Not,
+            changes: 0,
             mtime: None,
             ghost: None,
             killed: false,
@@ -117,6 +137,33 @@ impl OpenFile {
 
     pub fn set_writing(&self, writing: Writing) {
         self.state.lock().writing = writing;
+    }
+
+    /// The bytes were changed at `now`. Told after the change, so that a flush under way either has it or leaves the file
+    /// to be flushed again.
+    pub fn changed(&self, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.mtime = Some(now);
+        state.changes += 1;
+        if state.writing == Writing::Flushed {
+            state.writing = Writing::Dirty;
+        }
+    }
+
+    /// How many changes there were: to be asked before their bytes are made durable.
+    pub fn changes(&self) -> u64 {
+        self.state.lock().changes
+    }
+
+    /// The first `seen` changes are durable, and the journal knows. Later ones still are to be.
+    pub fn flushed(&self, seen: u64) {
+        let mut state = self.state.lock();
+        if state.changes == seen {
+            state.writing = Writing::Flushed;
+            if state.ghost.is_none() {
+                state.mtime = None;
+            }
+        }
     }
 
     pub fn set_version(&self, version: Option<ContentVersion>) {
@@ -170,15 +217,23 @@ impl OpenFile {
     }
 
     /// It left the tree, as `attr`; its handles live on.
-    pub fn detach(&self, attr: Option<Attr>) {
+    pub fn detach(&self, attr: Option<Attr>, by: TakenBy) {
         let mut state = self.state.lock();
         if state.ghost.is_none() {
-            state.ghost = attr.map(|attr| Attr { nlink: 0, ..attr });
+            state.ghost = attr.map(|attr| Ghost {
+                attr: Attr { nlink: 0, ..attr },
+                by,
+            });
         }
     }
 
+    /// Who took it out of the tree, if somebody did.
+    pub fn taken_by(&self) -> Option<TakenBy> {
+        self.state.lock().ghost.map(|ghost| ghost.by)
+    }
+
     pub fn ghost(&self) -> Option<Attr> {
-        let ghost = self.state.lock().ghost?;
+        let ghost = self.state.lock().ghost?.attr;
         Some(Attr {
             size: self.size().unwrap_or(ghost.size),
             mtime: self.mtime().unwrap_or(ghost.mtime),
@@ -213,6 +268,14 @@ impl Opens {
         let file = files.entry(ino).or_insert_with(|| Arc::new(make())).clone();
         file.opened(for_writing);
         file
+    }
+
+    /// The open file of an inode, counted as opened, if there is one.
+    pub fn join(&self, ino: Ino, for_writing: bool) -> Option<Arc<OpenFile>> {
+        let files = self.0.lock();
+        let file = files.get(&ino)?.clone();
+        file.opened(for_writing);
+        Some(file)
     }
 
     /// Counts a close; forgets a file that nobody has open.

@@ -4,6 +4,7 @@ use crate::journal::{Change, Durability, Place, State, Write, take_over};
 use crate::model::{Ino, Kind, Name};
 use crate::store::{MoveFile, MoveFolder, RenameFile};
 
+use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
 use super::who::process_of;
@@ -216,7 +217,7 @@ impl Decision<'_, '_> {
             let places = self.vfs.places(&target)?;
             let version = target.entry.as_ref().map(|e| e.version.clone());
             if let Some(open) = self.vfs.opens.get(target.ino) {
-                open.detach(Some(self.vfs.attr_of(&target)));
+                open.detach(Some(self.vfs.attr_of(&target)), TakenBy::Us);
             }
             if let Some(claimed) = change.claim.take().and_then(|ino| self.overlay().get(ino).cloned()) {
                 self.write(Write::Put(Box::new(Change {

@@ -6,6 +6,7 @@ use crate::journal::{Change, LocalAttr, LocalReason, Overlay, Place, Placing, St
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::Support;
 
+use super::opens::OpenFile;
 use super::vfs::{Decision, Inner};
 use super::{Attr, Error, Result};
 
@@ -205,9 +206,13 @@ impl Inner {
 
     /// The attributes of a node, with what an open file and a program know better than the store.
     pub(super) fn attr_of(&self, node: &Node) -> Attr {
+        self.attr_with(node, self.opens.get(node.ino))
+    }
+
+    /// The same, with its open file.
+    pub(super) fn attr_with(&self, node: &Node, open: Option<Arc<OpenFile>>) -> Attr {
         let local = self.journal.attr(node.ino).unwrap_or_default();
         let entry = node.entry.as_deref();
-        let open = self.opens.get(node.ino);
         let staged = node.change.as_ref().and_then(|c| c.staged.as_ref());
         let size = match &open {
             Some(open) => open.size(),

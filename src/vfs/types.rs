@@ -192,8 +192,8 @@ pub struct StatFs {
     pub total_bytes: u64,
     /// Bytes that may be written before the staging disk is full.
     pub free_bytes: u64,
-    /// Nodes known.
-    pub files: u64,
+    /// Files in use: no store tells how many it has.
+    pub files_used: u64,
 }
 
 /// Something that the kernel must forget.

@@ -17,10 +17,13 @@ use super::handles::Handles;
 use super::junk::Junk;
 use super::opens::Opens;
 use super::vacated::Vacated;
-use super::{Error, Notice, Problem, Result, StatFs, VfsConfig};
+use super::{Attr, Error, Notice, Problem, Result, StatFs, VfsConfig};
 
 /// Notices waiting for the kernel; beyond that the oldest folders simply expire.
 const NOTICES_MAX: usize = 65_536;
+
+/// Removed folders whose attributes are remembered for the programs that stand in them.
+const LEFT_FOLDERS_MAX: usize = 1024;
 
 /// Folders from this size on leave so much free memory behind that it is given back at once.
 pub(super) const LARGE_FOLDER_ENTRIES: usize = 10_000;
@@ -62,6 +65,8 @@ pub struct Inner {
     pub(super) opens: Opens,
     pub(super) handles: Handles,
     pub(super) vacated: Mutex<Vacated>,
+    /// Folders that were removed here lately: programs may still stand in them.
+    pub(super) left_folders: Mutex<lru::LruCache<Ino, Attr>>,
     /// Folders being listed: who needs one waits for the one request.
     pub(super) listings: Mutex<HashMap<ItemId, watch::Receiver<Option<Result<()>>>>>,
     /// Items read directly, and when: their memberships need not be asked again within a minute.
@@ -155,6 +160,7 @@ impl Vfs {
             opens: Opens::default(),
             handles: Handles::default(),
             vacated: Mutex::default(),
+            left_folders: Mutex::new(lru::LruCache::new(capacity(LEFT_FOLDERS_MAX))),
             listings: Mutex::default(),
             fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
             used: Mutex::new(lru::LruCache::new(capacity(4096))),
@@ -280,7 +286,7 @@ impl Vfs {
             // No store tells its size: what can be written is bounded by the disk that takes the bytes first.
             total_bytes: space.map_or(0, |s| s.total_bytes),
             free_bytes: space.map_or(0, |s| s.free_bytes),
-            files: self.opens.len() as u64,
+            files_used: self.opens.len() as u64,
         }
     }
 

@@ -223,7 +223,8 @@ impl World for Vfs {
     }
 
     async fn published(&self, ino: Ino, staged: &Staged, entry: &Entry) {
-        let sent = self.sending.lock().remove(&ino);
+        // It stays there until its body has moved: a reader in between would ask the store for bytes that are here.
+        let sent = self.sending.lock().get(&ino).cloned();
         let Some((body, generation)) = sent else {
             self.drop_body(Some(staged.body.clone())).await;
             return;
@@ -242,6 +243,7 @@ impl World for Vfs {
                 self.drop_body(Some(staged.body.clone())).await;
             }
         }
+        self.sending.lock().remove(&ino);
         if let Some(open) = self.opens.get(ino) {
             open.set_version(Some(entry.version.clone()));
         }

@@ -389,3 +389,61 @@ async fn wait_for(done: impl Fn() -> bool) {
     }
     panic!("it does not happen");
 }
+
+/// Eight programs appended to one log, and lines were lost: a flush took the size while another program wrote, and then
+/// said that nothing was left to be flushed. Whatever was written before a flush began is durable when it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_leaves_nothing_out_that_another_program_writes_meanwhile() {
+    let rig = Rig::new(presets::whole()).await;
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    for round in 0..30 {
+        let ino = rig.write(&format!("log {round}.txt"), b"0").await.expect("write");
+        let one = rig.vfs.open(ME, ino, how).await.expect("open").fh;
+        let other = rig.vfs.open(ME, ino, how).await.expect("open").fh;
+        rig.vfs.write(one, 1, Bytes::from_static(b"1")).await.expect("write");
+        let (vfs, later) = (rig.vfs.clone(), rig.vfs.clone());
+        let first = tokio::spawn(async move { vfs.flush(ME, one).await });
+        let second = tokio::spawn(async move {
+            later.write(other, 2, Bytes::from_static(b"2")).await?;
+            later.flush(ME, other).await
+        });
+        first.await.expect("runs").expect("flush");
+        second.await.expect("runs").expect("flush");
+        let journaled = rig.vfs.journal.change(ino).and_then(|c| c.staged.clone());
+        assert_eq!(journaled.map(|staged| staged.size), Some(3), "round {round}");
+        rig.vfs.release(one).await;
+        rig.vfs.release(other).await;
+        assert_eq!(rig.vfs.getattr(ino, None).await.expect("attributes").size, 3);
+    }
+    rig.settle().await;
+    assert_eq!(rig.stored(), rig.tree().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_unlinked_while_open_is_opened_again_and_a_removed_folder_is_empty() {
+    let rig = Rig::new(presets::whole()).await;
+    let ino = rig.write("f.txt", b"kept").await.expect("write");
+    let how = OpenHow {
+        read: true,
+        ..OpenHow::default()
+    };
+    let held = rig.vfs.open(ME, ino, how).await.expect("open").fh;
+    rig.unlink("f.txt").await.expect("unlink");
+    // As through /proc/self/fd.
+    let again = rig.vfs.open(ME, ino, how).await.expect("opened again").fh;
+    rig.vfs.release(held).await;
+    assert_eq!(&rig.vfs.read(again, 0, 10).await.expect("read")[..], b"kept");
+    assert_eq!(rig.vfs.getattr(ino, None).await.expect("attributes").nlink, 0);
+    rig.vfs.release(again).await;
+    assert!(matches!(rig.vfs.open(ME, ino, how).await, Err(Error::Stale)));
+
+    let folder = rig.mkdir("d").await.expect("mkdir").ino;
+    rig.rmdir("d").await.expect("rmdir");
+    assert_eq!(rig.vfs.getattr(folder, None).await.expect("attributes").nlink, 0);
+    let fh = rig.vfs.opendir(ME, folder).await.expect("opens");
+    assert!(rig.vfs.readdir(fh, 0, 10).await.expect("lists").is_empty());
+    rig.vfs.releasedir(fh).await;
+}
