@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -79,6 +79,8 @@ pub struct Body {
     pub(super) io: Mutex<()>,
     /// Blocks came, or did not.
     pub(super) changed: Notify,
+    /// Downloads whose bytes flow.
+    pub(super) flowing: AtomicUsize,
     /// Bounds this file's downloads.
     pub(super) streams: Arc<Semaphore>,
     /// One download that needs no permit of the cache's: other files' stuck ones must not hold this file up.
@@ -103,6 +105,7 @@ impl Body {
             state: Mutex::new(state),
             io: Mutex::new(()),
             changed: Notify::new(),
+            flowing: AtomicUsize::new(0),
             streams,
             own_stream: Arc::new(Semaphore::new(1)),
         })

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
+/// What one download holds: two pieces, one of them on its way to the disk, and the client's own buffers.
+const STREAM_MEMORY_BYTES: u64 = 1 << 20;
+/// The largest answer to a read.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Where bodies live and how much may be spent on them.
 #[derive(Clone, Debug)]
@@ -16,7 +20,8 @@ pub struct CacheConfig {
     pub limit_bytes: Option<u64>,
     /// Clean bodies leave this much of the disk free; `None`: 1 GiB or 5 % of the free disk, whichever is less.
     pub free_floor_bytes: Option<u64>,
-    /// Most bytes that are asked for ahead of readers and have not arrived yet.
+    /// Memory for bytes on their way: half of it for downloads, which go to the disk piece by piece, half of it for answers
+    /// to readers.
     pub read_memory_bytes: u64,
     /// Size of a block: the unit of what is present, a power of two.
     pub block_bytes: u64,
@@ -50,6 +55,17 @@ impl CacheConfig {
             .unwrap_or_else(|| (20 * GIB).min(free_bytes.saturating_add(used_bytes) / 10))
     }
 
+    /// How many downloads may run at a time, by number and by memory.
+    pub(super) fn streams_in_all(&self) -> usize {
+        let by_memory = self.read_memory_bytes / 2 / STREAM_MEMORY_BYTES;
+        self.streams_max.min(by_memory as usize).max(1)
+    }
+
+    /// Memory for answers to readers, in KiB.
+    pub(super) fn answers_kib(&self) -> usize {
+        ((self.read_memory_bytes / 2) >> 10).max((2 * ANSWER_BYTES_MAX) >> 10) as usize
+    }
+
     /// What clean bodies leave free of `free_bytes`.
     pub(super) fn floor_on(&self, free_bytes: u64) -> u64 {
         self.free_floor_bytes.unwrap_or_else(|| GIB.min(free_bytes / 20))
@@ -73,5 +89,19 @@ mod tests {
             ..config
         };
         assert_eq!((config.limit_on(GIB, 0), config.floor_on(GIB)), (7, 3));
+    }
+
+    #[test]
+    fn read_memory_bounds_downloads_and_answers() {
+        let mut config = CacheConfig::new("c", "s");
+        assert_eq!((config.streams_in_all(), config.answers_kib()), (64, 64 << 10));
+        config.read_memory_bytes = 16 << 20;
+        assert_eq!((config.streams_in_all(), config.answers_kib()), (8, 8 << 10));
+        config.read_memory_bytes = 0;
+        assert_eq!(
+            (config.streams_in_all(), config.answers_kib()),
+            (1, 2 << 10),
+            "slow, but it goes on"
+        );
     }
 }

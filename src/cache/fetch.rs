@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::disk;
 use crate::http::{Class, Context, current_context, with_context};
 use crate::model::{Entry, ItemId};
 use crate::store::{Download, ErrorKind, Reads, Retry, StoreError};
@@ -17,7 +18,7 @@ use crate::store::{Download, ErrorKind, Reads, Retry, StoreError};
 use super::body::Body;
 use super::error::{CacheError, Result};
 use super::map::{BlockMap, Slot};
-use super::pacing::Finished;
+use super::pacing::{SAMPLE_BYTES, Sample};
 use super::shared::Shared;
 use super::sink::Sink;
 use super::state::{Content, State};
@@ -25,6 +26,8 @@ use super::stats::{count, lower};
 
 /// How often a download is tried without a byte of progress.
 const TRIES_MAX: u32 = 5;
+/// What must have been fetched for the memory that it took to be worth giving back.
+const TRIM_EVERY_BYTES: u64 = 32 << 20;
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 
@@ -93,12 +96,17 @@ impl Drop for Claim {
     fn drop(&mut self) {
         {
             let mut state = self.body.state.lock();
+            let state = &mut *state;
             state.jobs -= 1;
             match (&self.wanted, &mut state.content) {
                 (Wanted::Blocks(blocks), Content::Known(map)) => {
                     for block in blocks.start..blocks.end.min(map.blocks()) {
                         if map.slot(block) == Slot::InFlight {
                             map.set(block, Slot::Missing);
+                            if state.ahead.remove(&block) {
+                                let bytes = map.range(block);
+                                lower(&self.body.shared.counters.ahead_bytes, bytes.end - bytes.start);
+                            }
                         }
                     }
                 }
@@ -130,12 +138,7 @@ impl Room {
             body.streams.clone().try_acquire_owned().ok()?,
             shared.streams.clone().try_acquire_owned().ok()?,
         ];
-        let most = shared.config.read_memory_bytes;
-        let fits = |now: u64| now.checked_add(bytes).filter(|sum| *sum <= most);
-        shared
-            .in_flight_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .ok()?;
+        count(&shared.in_flight_bytes, bytes);
         Some(Self {
             shared: shared.clone(),
             bytes,
@@ -272,6 +275,7 @@ fn retry_after(error: &CacheError) -> Option<Duration> {
 
 async fn run(mut claim: Claim) {
     let body = claim.body.clone();
+    let _running = Running::of(&body.shared);
     let result = match body.shared.store.capabilities().reads {
         Reads::Ranged | Reads::Whole => transfer(&mut claim).await,
         Reads::Bundle => super::bundle::transfer(&mut claim).await,
@@ -279,6 +283,31 @@ async fn run(mut claim: Claim) {
     if let Err(error) = result {
         tracing::debug!(%error, item = %body.item(), "a download has failed");
         claim.fail(error);
+    }
+}
+
+/// A download under way. The last one of a burst gives back the memory that they all needed.
+struct Running(Arc<Shared>);
+
+impl Running {
+    fn of(shared: &Arc<Shared>) -> Self {
+        shared.downloads.fetch_add(1, Ordering::Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        if shared.downloads.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        let fetched = shared.counters.fetched_bytes.load(Ordering::Relaxed);
+        let before = shared.trimmed_at_bytes.load(Ordering::Relaxed);
+        if fetched.saturating_sub(before) >= TRIM_EVERY_BYTES {
+            shared.trimmed_at_bytes.store(fetched, Ordering::Relaxed);
+            tokio::task::spawn_blocking(disk::return_free_memory);
+        }
     }
 }
 
@@ -305,11 +334,12 @@ async fn attempt(claim: &mut Claim, patience: &mut Patience) -> Result<()> {
         Wanted::Everything => Sink::open_ended(&body),
         Wanted::Blocks(_) => Sink::of(&body, download.range.start, bytes.clone()),
     };
-    let began = body.shared.clock.elapsed();
+    let mut flow = Flow::of(&body);
     let ended = loop {
         match within(&body.shared, &entry.id, download.stream.next()).await {
             Ok(Some(Ok(data))) => {
                 patience.progress();
+                flow.moved(data.len() as u64);
                 count(&body.shared.counters.fetched_bytes, data.len() as u64);
                 if let Err(error) = sink.push(data).await {
                     break Err(error);
@@ -326,21 +356,60 @@ async fn attempt(claim: &mut Claim, patience: &mut Patience) -> Result<()> {
             Err(stalled) => break Err(stalled),
         }
     };
-    let took = body.shared.clock.elapsed().saturating_sub(began);
-    let beside = body.state.lock().jobs;
-    let finished = Finished {
-        bytes: bytes.end - bytes.start,
-        took,
-        beside,
-    };
-    if ended.is_ok() {
-        body.shared.pacing.finished(&finished, body.shared.clock.elapsed());
-    }
+    drop(flow);
     let kept = sink.finish(ended.is_ok()).await;
     ended.and(kept)?;
     match claim.is_fulfilled() {
         true => Ok(()),
         false => Err(CacheError::Short { item: entry.id.clone() }),
+    }
+}
+
+/// A download whose bytes flow: what it is given is measured while it goes on.
+struct Flow<'a> {
+    body: &'a Body,
+    /// From when the bytes below count; `None` before the first one has come.
+    since: Option<Duration>,
+    bytes: u64,
+}
+
+impl<'a> Flow<'a> {
+    fn of(body: &'a Body) -> Self {
+        Self {
+            body,
+            since: None,
+            bytes: 0,
+        }
+    }
+
+    fn moved(&mut self, bytes: u64) {
+        let shared = &self.body.shared;
+        let now = shared.clock.elapsed();
+        let Some(since) = self.since else {
+            // The first piece has waited for the way, not for the line.
+            self.since = Some(now);
+            self.body.flowing.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.bytes += bytes;
+        if self.bytes >= SAMPLE_BYTES {
+            let sample = Sample {
+                bytes: self.bytes,
+                since,
+                beside: self.body.flowing.load(Ordering::Relaxed),
+            };
+            shared.pacing.learn(&sample, now);
+            self.since = Some(now);
+            self.bytes = 0;
+        }
+    }
+}
+
+impl Drop for Flow<'_> {
+    fn drop(&mut self) {
+        if self.since.is_some() {
+            self.body.flowing.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! What must hold: bytes of two versions never mix (sizes and validators of all downloads agree, or the read fails); no
 //! block is fetched twice at a time; nothing open, pinned or dirty is evicted; a crash costs at most a fetch.
 
+mod answer;
 mod body;
 mod bundle;
 mod config;

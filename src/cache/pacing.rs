@@ -16,6 +16,8 @@ const KEPT_MIN: f64 = 0.7;
 const RATE_ENOUGH: f64 = 150e6;
 /// How long a verdict holds.
 const HOLD: Duration = Duration::from_secs(60);
+/// What a stream must have brought for its rate to tell something.
+pub(super) const SAMPLE_BYTES: u64 = 512 << 10;
 
 #[derive(Debug)]
 pub(super) struct Pacing {
@@ -27,7 +29,9 @@ pub(super) struct Pacing {
 struct State {
     streams: usize,
     phase: Phase,
-    /// Rates of downloads measured in this phase, in bytes per second.
+    /// When the phase began.
+    since: Duration,
+    /// Rates measured in this phase, in bytes per second.
     sum: f64,
     count: usize,
 }
@@ -38,16 +42,16 @@ enum Phase {
     Baseline,
     /// Twice as many run; each had `former` before.
     Doubled { former: f64 },
-    /// Decided until then.
-    Held { until: Duration },
+    /// Decided for a while.
+    Held,
 }
 
-/// One finished download.
-pub(super) struct Finished {
+/// What one download has brought lately.
+pub(super) struct Sample {
     pub(super) bytes: u64,
-    /// From the first byte to the last.
-    pub(super) took: Duration,
-    /// How many of its file ran beside it, itself included.
+    /// Since when.
+    pub(super) since: Duration,
+    /// Of how many downloads of its file bytes flow, its own included.
     pub(super) beside: usize,
 }
 
@@ -59,6 +63,7 @@ impl Pacing {
             state: Mutex::new(State {
                 streams: STREAMS_USUAL.min(most.max(1)),
                 phase: Phase::Baseline,
+                since: Duration::ZERO,
                 sum: 0.0,
                 count: 0,
             }),
@@ -70,57 +75,56 @@ impl Pacing {
         self.state.lock().streams
     }
 
-    /// Largest range for one stream, in bytes. Short ones while measuring: the sooner they end, the sooner it is known.
+    /// Largest range for one stream, in bytes.
     pub(super) fn range_bytes_max(&self) -> u64 {
-        let state = self.state.lock();
-        match state.phase {
-            Phase::Baseline | Phase::Doubled { .. } => 2 << 20,
-            Phase::Held { .. } if state.streams > STREAMS_USUAL => 4 << 20,
-            Phase::Held { .. } => 8 << 20,
+        match self.streams() > STREAMS_USUAL {
+            true => 4 << 20,
+            false => 8 << 20,
         }
     }
 
-    /// Learns from a download that has ended at `now`.
-    pub(super) fn finished(&self, download: &Finished, now: Duration) {
+    /// Learns from a download that goes on, at `now`.
+    pub(super) fn learn(&self, sample: &Sample, now: Duration) {
         let mut state = self.state.lock();
-        if let Phase::Held { until } = state.phase {
-            if now < until {
+        if matches!(state.phase, Phase::Held) {
+            if now < state.since + HOLD {
                 return;
             }
-            state.begin(Phase::Baseline);
+            state.begin(Phase::Baseline, now);
         }
-        // Only full use of the streams says anything about the line, and only ranges that outlast the start-up.
-        let busy = download.beside * 4 >= state.streams * 3;
-        if !busy || download.bytes < 1 << 20 || download.took.is_zero() {
+        let took = now.saturating_sub(sample.since);
+        // Only full use of the streams says anything about the line, and only what was brought within the phase.
+        let busy = sample.beside * 4 >= state.streams * 3;
+        if !busy || sample.since < state.since || took.is_zero() {
             return;
         }
-        state.sum += download.bytes as f64 / download.took.as_secs_f64();
+        state.sum += sample.bytes as f64 / took.as_secs_f64();
         state.count += 1;
         if state.count < state.streams.div_ceil(2) {
             return;
         }
         let rate = state.sum / state.count as f64;
-        let decided = Phase::Held { until: now + HOLD };
         match state.phase {
             Phase::Doubled { former } if rate < former * KEPT_MIN => {
                 state.streams = (state.streams / 2).max(1);
-                state.begin(decided);
+                state.begin(Phase::Held, now);
             }
             Phase::Baseline | Phase::Doubled { .. } if state.streams >= self.most || rate > RATE_ENOUGH => {
-                state.begin(decided);
+                state.begin(Phase::Held, now);
             }
             Phase::Baseline | Phase::Doubled { .. } => {
                 state.streams = (state.streams * 2).min(self.most);
-                state.begin(Phase::Doubled { former: rate });
+                state.begin(Phase::Doubled { former: rate }, now);
             }
-            Phase::Held { .. } => {}
+            Phase::Held => {}
         }
     }
 }
 
 impl State {
-    fn begin(&mut self, phase: Phase) {
+    fn begin(&mut self, phase: Phase, now: Duration) {
         self.phase = phase;
+        self.since = now;
         self.sum = 0.0;
         self.count = 0;
     }
@@ -133,12 +137,19 @@ mod tests {
     /// Runs downloads over a line of `line` bytes per second on which no connection gets more than `each`.
     fn settle(line: f64, each: f64, most: usize) -> usize {
         let pacing = Pacing::new(most);
+        let mut now = Duration::ZERO;
         for _ in 0..200 {
             let beside = pacing.streams();
             let rate = each.min(line / beside as f64);
-            let bytes = 4 << 20;
-            let took = Duration::from_secs_f64(bytes as f64 / rate);
-            pacing.finished(&Finished { bytes, took, beside }, Duration::ZERO);
+            let since = now;
+            now += Duration::from_secs_f64(SAMPLE_BYTES as f64 / rate);
+            for _ in 0..beside {
+                let bytes = SAMPLE_BYTES;
+                pacing.learn(&Sample { bytes, since, beside }, now);
+            }
+            if now > HOLD {
+                break;
+            }
         }
         pacing.streams()
     }
@@ -153,16 +164,24 @@ mod tests {
     }
 
     #[test]
-    fn idle_streams_teach_nothing() {
+    fn idle_streams_and_what_came_before_teach_nothing() {
         let pacing = Pacing::new(32);
+        let sample = |beside, since| Sample {
+            bytes: 8 << 20,
+            since: Duration::from_millis(since),
+            beside,
+        };
         for _ in 0..100 {
-            let lone = Finished {
-                bytes: 8 << 20,
-                took: Duration::from_secs(1),
-                beside: 2,
-            };
-            pacing.finished(&lone, Duration::ZERO);
+            pacing.learn(&sample(2, 0), Duration::from_secs(1));
         }
         assert_eq!(pacing.streams(), 8);
+        for _ in 0..4 {
+            pacing.learn(&sample(8, 0), Duration::from_secs(1));
+        }
+        assert_eq!(pacing.streams(), 16);
+        for _ in 0..100 {
+            pacing.learn(&sample(16, 900), Duration::from_secs(2));
+        }
+        assert_eq!(pacing.streams(), 16, "measured before there were so many");
     }
 }

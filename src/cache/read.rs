@@ -95,12 +95,16 @@ impl Body {
                     false
                 }
             };
-            if !waited {
-                self.fetch_ahead(bytes.end, ahead_bytes);
-            }
+            // Also while waiting: a download that has ended leaves its place to the next at once.
+            self.fetch_ahead(bytes.end, ahead_bytes);
             if serve {
                 let counters = &self.shared.counters;
-                count(if waited { &counters.misses } else { &counters.hits }, 1);
+                let (reads, read_bytes) = match waited {
+                    true => (&counters.misses, &counters.miss_bytes),
+                    false => (&counters.hits, &counters.hit_bytes),
+                };
+                count(reads, 1);
+                count(read_bytes, bytes.end - bytes.start);
                 return Ok(());
             }
             waited = true;
@@ -113,11 +117,11 @@ impl Body {
         let checked_first = matches!(state.phase, Phase::Verifying) && state.size <= CHECKED_FIRST_BYTES_MAX;
         if state.is_here(bytes) {
             let whole_is_wanted = state.entry.as_ref().is_some_and(|entry| entry.checksum.is_some());
-            return Ok(if checked_first && whole_is_wanted {
-                Step::Wait
-            } else {
-                Step::Serve
-            });
+            if checked_first && whole_is_wanted {
+                return Ok(Step::Wait);
+            }
+            count(&self.shared.counters.ahead_read_bytes, state.note_read(bytes));
+            return Ok(Step::Serve);
         }
         if state.corrupt > 1 {
             return Err(CacheError::Corrupt { item: state.item() });
@@ -211,6 +215,9 @@ impl Body {
                 if state.jobs >= streams || (horizon < size && horizon - start < range_bytes) {
                     return;
                 }
+                let bytes = map.bytes_of(&run);
+                count(&self.shared.counters.ahead_bytes, bytes.end - bytes.start);
+                state.ahead.extend(run.clone());
                 Claim::blocks(self, &mut state, run)
             };
             fetch::ahead(claim, room);
@@ -233,15 +240,16 @@ impl Body {
         {
             return Ok(Some(read.into()));
         }
+        let blank = self.shared.answers.blank(len).await?;
         let body = self.clone();
         self.shared
             .blocking(move || {
                 if unverified && !body.check_before_serving(&bytes)? {
                     return Ok(None);
                 }
-                Ok(Some(
-                    disk::read_at_most(&open.file, &open.path, bytes.start, len)?.into(),
-                ))
+                let fill =
+                    |buffer: &mut Vec<u8>| Ok(disk::read_onto(&open.file, &open.path, bytes.start, len, buffer)?);
+                blank.filled(fill).map(Some)
             })
             .await
     }

@@ -10,8 +10,12 @@ const STREAMS_MAX: usize = 8;
 const SLACK_BYTES: u64 = 1 << 20;
 
 /// How much is wanted ahead, as a multiple of what a stream has read: each round trip multiplies the window by about as
-/// much, so twice as much takes twice as many of them until a line with a long way is full.
+/// much, so half of it takes twice as many of them until a line with a long way is full.
 const AHEAD_FACTOR: u64 = 4;
+/// The same for a stream that has read more than [`EAGER_FROM_BYTES`].
+const AHEAD_FACTOR_EAGER: u64 = 8;
+/// Programs that only look at the head of a file stop before: the kernel itself reads two of its steps on their behalf.
+const EAGER_FROM_BYTES: u64 = 2 << 20;
 
 /// Follows the reads of one open handle.
 #[derive(Debug, Default)]
@@ -32,8 +36,8 @@ impl Reader {
         Self::default()
     }
 
-    /// Notes a read. Answers how many bytes behind it are worth fetching: none at first and after a jump, then
-    /// [`AHEAD_FACTOR`] times what the stream has read so far.
+    /// Notes a read. Answers how many bytes behind it are worth fetching: none at first and after a jump, then a multiple
+    /// of what the stream has read so far.
     pub(super) fn observe(&self, read: &Range<u64>) -> u64 {
         let len = read.end - read.start;
         let mut streams = self.streams.lock();
@@ -45,7 +49,11 @@ impl Reader {
                 let old = streams.remove(at);
                 let run_bytes = old.run_bytes.saturating_add(len);
                 let next = old.next.max(read.end);
-                (Stream { next, run_bytes }, run_bytes.saturating_mul(AHEAD_FACTOR))
+                let factor = match run_bytes > EAGER_FROM_BYTES {
+                    true => AHEAD_FACTOR_EAGER,
+                    false => AHEAD_FACTOR,
+                };
+                (Stream { next, run_bytes }, run_bytes.saturating_mul(factor))
             }
             None => {
                 let next = read.end;
@@ -71,7 +79,7 @@ mod tests {
         let reader = Reader::new();
         assert_eq!(reader.observe(&(0..MIB)), 0);
         assert_eq!(reader.observe(&(MIB..2 * MIB)), 8 * MIB);
-        assert_eq!(reader.observe(&(2 * MIB..3 * MIB)), 12 * MIB);
+        assert_eq!(reader.observe(&(2 * MIB..3 * MIB)), 24 * MIB);
         assert_eq!(reader.observe(&(500 * MIB..501 * MIB)), 0);
     }
 
@@ -80,11 +88,11 @@ mod tests {
         let reader = Reader::new();
         reader.observe(&(0..MIB));
         assert_eq!(reader.observe(&(2 * MIB..3 * MIB)), 8 * MIB, "overtook the next one");
-        assert_eq!(reader.observe(&(MIB..2 * MIB)), 12 * MIB, "which comes late");
+        assert_eq!(reader.observe(&(MIB..2 * MIB)), 24 * MIB, "which comes late");
         assert_eq!(reader.observe(&(900 * MIB..901 * MIB)), 0);
         assert_eq!(
             reader.observe(&(3 * MIB..4 * MIB)),
-            16 * MIB,
+            32 * MIB,
             "the first stream goes on"
         );
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use crate::disk;
 use crate::model::{ContentVersion, Entry, ItemId, Ranges, SharedClock};
 use crate::store::SharedStore;
 
+use super::answer::Answers;
 use super::body::{Body, BodyId};
 use super::config::CacheConfig;
 use super::error::{CacheError, Result};
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) blocking: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) pacing: Pacing,
+    pub(super) answers: Answers,
     pub(super) counters: Counters,
     /// Bytes of clean bodies on the disk.
     pub(super) used_bytes: AtomicU64,
@@ -52,8 +54,12 @@ pub(super) struct Shared {
     pub(super) limit_bytes: AtomicU64,
     /// What they leave free.
     pub(super) floor_bytes: u64,
-    /// Bytes asked for ahead of readers.
+    /// Bytes asked for ahead of readers that have not come yet.
     pub(super) in_flight_bytes: AtomicU64,
+    /// Downloads under way.
+    pub(super) downloads: AtomicUsize,
+    /// How much had been fetched when free memory was last given back.
+    pub(super) trimmed_at_bytes: AtomicU64,
     /// Bytes that may be written before the free space is looked at again.
     pub(super) unchecked_bytes: AtomicU64,
     /// Whether content/ and staging/ are on one file system.
@@ -181,7 +187,11 @@ impl Cache {
             fetched_bytes: read(&shared.counters.fetched_bytes),
             retries: read(&shared.counters.retries),
             hits: read(&shared.counters.hits),
+            hit_bytes: read(&shared.counters.hit_bytes),
             misses: read(&shared.counters.misses),
+            miss_bytes: read(&shared.counters.miss_bytes),
+            ahead_bytes: read(&shared.counters.ahead_bytes),
+            ahead_read_bytes: read(&shared.counters.ahead_read_bytes),
             evictions: read(&shared.counters.evictions),
             healed: read(&shared.counters.healed),
             in_flight_bytes: read(&shared.in_flight_bytes),
@@ -229,7 +239,8 @@ impl Shared {
         Ok(Self {
             by_rename: device(&config.content_dir)? == device(&config.staging_dir)?,
             blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
-            streams: Arc::new(Semaphore::new(config.streams_max.max(1))),
+            streams: Arc::new(Semaphore::new(config.streams_in_all())),
+            answers: Answers::new(config.answers_kib()),
             pacing: Pacing::new(config.streams_per_file_max),
             limit_bytes: AtomicU64::new(config.limit_on(free_bytes, used_bytes)),
             floor_bytes: config.floor_on(free_bytes),
@@ -238,6 +249,8 @@ impl Shared {
             bundles: Mutex::default(),
             counters: Counters::default(),
             in_flight_bytes: AtomicU64::new(0),
+            downloads: AtomicUsize::new(0),
+            trimmed_at_bytes: AtomicU64::new(0),
             unchecked_bytes: AtomicU64::new(0),
             evicting: AtomicBool::new(false),
             index,

@@ -1,6 +1,6 @@
 //! What is known about a body at a moment.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) corrupt: u32,
     pub(super) failures: VecDeque<Failure>,
     pub(super) failures_seen: u64,
+    /// Blocks that were asked for ahead of readers and that nobody has read yet.
+    pub(super) ahead: BTreeSet<usize>,
 }
 
 /// What stands between a reader and its bytes.
@@ -116,6 +118,7 @@ impl State {
             corrupt: 0,
             failures: VecDeque::new(),
             failures_seen: 0,
+            ahead: BTreeSet::new(),
         }
     }
 
@@ -229,6 +232,21 @@ impl State {
         let start = (blocks.start..end).find(is_missing)?;
         let length = (start..end).take(longest).take_while(is_missing).count();
         Some(start..start + length)
+    }
+
+    /// A reader takes `bytes`. Answers how many bytes of blocks that came ahead of readers are read for the first time.
+    pub(super) fn note_read(&mut self, bytes: &Range<u64>) -> u64 {
+        if self.ahead.is_empty() {
+            return 0;
+        }
+        let Some(map) = self.map() else { return 0 };
+        let blocks: Vec<usize> = self.ahead.range(map.covering(bytes)).copied().collect();
+        let ranges = blocks.iter().map(|block| map.range(*block));
+        let came = ranges.map(|range| range.end - range.start).sum();
+        for block in &blocks {
+            self.ahead.remove(block);
+        }
+        came
     }
 
     /// Whether it is as the store has it.

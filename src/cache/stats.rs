@@ -19,8 +19,17 @@ pub struct Stats {
     pub retries: u64,
     /// Reads that were answered from the disk at once.
     pub hits: u64,
+    /// Their bytes.
+    pub hit_bytes: u64,
     /// Reads that had to wait for the store.
     pub misses: u64,
+    /// Their bytes.
+    pub miss_bytes: u64,
+    /// Bytes asked for ahead of readers.
+    pub ahead_bytes: u64,
+    /// Of these, how many blocks' bytes were read afterwards: the rest was fetched and never read, so far. What the kernel
+    /// reads past the daemon is not seen.
+    pub ahead_read_bytes: u64,
     /// Bodies thrown out for space.
     pub evictions: u64,
     /// Blocks that did not fit their digest, and bodies that did not fit their checksum.
@@ -38,7 +47,11 @@ pub(super) struct Counters {
     pub(super) fetched_bytes: AtomicU64,
     pub(super) retries: AtomicU64,
     pub(super) hits: AtomicU64,
+    pub(super) hit_bytes: AtomicU64,
     pub(super) misses: AtomicU64,
+    pub(super) miss_bytes: AtomicU64,
+    pub(super) ahead_bytes: AtomicU64,
+    pub(super) ahead_read_bytes: AtomicU64,
     pub(super) evictions: AtomicU64,
     pub(super) healed: AtomicU64,
 }

@@ -226,6 +226,7 @@ impl Global {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     /// Threads for local disks, which may be slow, each.
     const BLOCKING_THREADS_MAX: usize = 64;
+    crate::disk::keep_memory_together();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))

@@ -18,6 +18,7 @@ use crate::disk::remove_if_there;
 use crate::http::Client;
 use crate::journal::{Binding, Journal, UploaderConfig};
 use crate::model::{Entry, Ino, Kind, Name, SystemClock};
+use crate::telemetry::Operations;
 use crate::vfs::{Commit, Parts, Vfs, VfsConfig};
 
 /// How long a mount that knows its tree already waits for the store before it goes on without.
@@ -36,6 +37,8 @@ pub struct Stack {
     pub read_only: bool,
     /// For figures.
     pub client: Arc<Client>,
+    /// What programs asked of the mount.
+    pub operations: Arc<Operations>,
 }
 
 impl Stack {
@@ -44,6 +47,7 @@ impl Stack {
         Drive {
             vfs: self.vfs.clone(),
             client: self.client.clone(),
+            operations: self.operations.clone(),
         }
     }
 }
@@ -79,6 +83,7 @@ pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failur
         vfs,
         read_only,
         client: built.client,
+        operations: Operations::shared(),
     })
 }
 

@@ -8,6 +8,7 @@
 //! - [`run`]: the life of a mount.
 //! - [`registry`]: which mounts there are, so that commands find the daemon by path or by store.
 //! - [`control`]: the socket they talk to it through.
+//! - [`metrics`]: figures for monitoring, over HTTP.
 
 pub mod assemble;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod credentials;
 pub mod detach;
 mod failure;
+pub mod metrics;
 pub mod mountpoint;
 pub mod options;
 pub mod places;

@@ -1,12 +1,13 @@
 //! Mount options: one list for the command line, for `-o` and for the configuration.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use super::Failure;
-use super::words::{bytes, span, suggestion};
+use super::words::{bytes, listen_address, span, suggestion};
 
 /// Which call waits for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -124,6 +125,9 @@ pub struct MountOptions {
     /// im4: show the projects of the last so many days only
     #[arg(long, value_name = "N")]
     pub days: Option<u32>,
+    /// Serve figures for Prometheus at this address, `127.0.0.1:9090`; a port alone means this machine only
+    #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
+    pub metrics: Option<SocketAddr>,
     /// How long uploads may go on after the mount is gone [default: 5m, on a signal 60s]
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub drain: Option<Duration>,
@@ -218,6 +222,7 @@ impl MountOptions {
             project,
             agency,
             days,
+            metrics,
             drain
         )
     }

@@ -13,7 +13,7 @@ use super::options::MountOptions;
 use super::places::Places;
 use super::registry::{Registered, socket_of};
 use super::source::Source;
-use super::{Failure, mountpoint};
+use super::{Failure, metrics, mountpoint};
 use crate::disk::LockFile;
 use crate::fuse::{Mount, MountConfig, mounts};
 use crate::vfs::SyncReport;
@@ -110,8 +110,14 @@ async fn serve(
 ) -> Result<Served, Failure> {
     let place = mountpoint::prepare(&plan.mountpoint, false).await?;
     let config = mount_config(plan, stack, &place);
+    // Before the mount: an address that is taken is said while nothing has to be undone yet.
+    let _metrics = match plan.options.metrics {
+        Some(address) => Some(metrics::Server::start(address, stack.drive()).await?),
+        None => None,
+    };
     let (vfs, runtime) = (stack.vfs.clone(), tokio::runtime::Handle::current());
-    let mounting = tokio::task::spawn_blocking(move || Mount::new(vfs, &runtime, &config));
+    let operations = stack.operations.clone();
+    let mounting = tokio::task::spawn_blocking(move || Mount::new(vfs, &runtime, operations, &config));
     let mount = mounting
         .await
         .map_err(Failure::new)?

@@ -1,5 +1,6 @@
 //! Words that people type: the nearest known one, spans of time, numbers of bytes.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// The known word that `word` was probably meant to be.
@@ -77,6 +78,18 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     Ok((number * 1024f64.powi(power)) as u64)
 }
 
+/// Reads an address to listen at: `127.0.0.1:9090`, `localhost:9090`, `[::1]:9090`; a port alone means this machine only.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    if let Ok(port) = text.parse() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
+    numeric
+        .parse()
+        .map_err(|_| format!("`{text}` is no address with a port, such as 127.0.0.1:9090"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +100,19 @@ mod tests {
         assert_eq!(nearest("comit", known), Some("commit"));
         assert_eq!(nearest("readonly", known), Some("read-only"));
         assert_eq!(nearest("xyzzy", known), None);
+    }
+
+    #[test]
+    fn a_port_alone_is_this_machines() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 9090));
+        for text in ["9090", "127.0.0.1:9090", "localhost:9090"] {
+            assert_eq!(listen_address(text), Ok(local), "{text}");
+        }
+        assert!(listen_address("[::1]:9090").is_ok_and(|address| address.ip().is_loopback()));
+        assert!(listen_address("0.0.0.0:9090").is_ok_and(|address| !address.ip().is_loopback()));
+        for text in ["", "127.0.0.1", "99999", "example.org:80"] {
+            assert!(listen_address(text).is_err(), "{text}");
+        }
     }
 
     #[test]

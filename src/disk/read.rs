@@ -12,15 +12,23 @@ use super::error::{DiskError, Named, Result};
 /// Up to `len` bytes from `offset`; fewer only at the end of the file. May block on the disk.
 pub fn read_at_most(file: &File, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(len);
+    read_onto(file, path, offset, len, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same into an empty buffer with room for `len` bytes.
+pub fn read_onto(file: &File, path: &Path, offset: u64, len: usize, bytes: &mut Vec<u8>) -> Result<()> {
+    bytes.clear();
+    bytes.reserve(len);
     while bytes.len() < len {
-        match pread(file, &mut bytes, len, offset, 0) {
+        match pread(file, bytes, len, offset, 0) {
             Ok(0) => break,
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(DiskError::new("read", path, e)),
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Exactly `len` bytes from `offset` when all of them are in memory already; never waits for the disk. `None` when they

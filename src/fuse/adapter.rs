@@ -16,6 +16,7 @@ use super::operation::{Operation, Refuse};
 use super::programs::Programs;
 use crate::http::{Class, Context, with_context};
 use crate::model::{Ino, XATTR_BYTES_MAX};
+use crate::telemetry::Operations;
 use crate::vfs::{self, Attr, DirEntry, Fh, IoMode, Opened, Vfs};
 
 /// Entries asked of the VFS at a time while an answer to readdir is filled.
@@ -31,20 +32,27 @@ pub struct Adapter {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) modes: Arc<Modes<BackingId>>,
     programs: Arc<Programs>,
+    operations: Arc<Operations>,
     /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
     pub(super) stack_depth: u32,
 }
 
 impl Adapter {
     /// An adapter over `vfs` whose tasks run on `runtime`.
-    pub fn new(vfs: Vfs, runtime: tokio::runtime::Handle, stack_depth: u32) -> Self {
+    pub fn new(vfs: Vfs, runtime: tokio::runtime::Handle, operations: Arc<Operations>, stack_depth: u32) -> Self {
         Self {
             vfs,
             runtime,
             modes: Arc::new(Modes::new()),
             programs: Arc::new(Programs::new()),
+            operations,
             stack_depth,
         }
+    }
+
+    /// An operation of this mount, counted when it is answered.
+    pub(super) fn operation(&self, what: &'static str, ino: Ino) -> Operation {
+        Operation::on(what, ino, self.operations.clone())
     }
 
     /// Runs `task` on its own, on behalf of the program that made `request`.
@@ -101,7 +109,8 @@ impl Adapter {
             Grant::DirectBesidePassthrough(backing) => (past_cache, Some(backing)),
             Grant::Refused(error) => {
                 self.vfs.passthrough_refused(&error.to_string());
-                (flags, None)
+                // What the kernel has of this inode may be of an older version: nobody kept account of it.
+                (flags - FopenFlags::FOPEN_KEEP_CACHE, None)
             }
         }
     }

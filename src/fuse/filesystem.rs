@@ -14,7 +14,6 @@ use fuser::{
 
 use super::adapter::{Adapter, GENERATION, answer_entry, answer_xattr, names, xattr_name};
 use super::convert::{self, BLOCK_BYTES, TTL, attr_ttl};
-use super::operation::Operation;
 use crate::model::Name;
 use crate::vfs::{Lookup, SetAttr};
 
@@ -72,7 +71,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(name), reply);
         self.serve(
             req,
-            Operation::on("lookup", parent).named(&name),
+            self.operation("lookup", parent).named(&name),
             reply,
             async move { vfs.lookup(caller, parent, &name).await },
             |reply, found| match found {
@@ -90,7 +89,7 @@ impl Filesystem for Adapter {
         let (vfs, ino) = (self.vfs.clone(), convert::ino(ino));
         self.serve(
             req,
-            Operation::on("getattr", ino),
+            self.operation("getattr", ino),
             reply,
             async move { vfs.getattr(ino, fh.map(|fh| fh.0)).await },
             |reply, attr| reply.attr(&attr_ttl(&attr), &convert::attr(&attr)),
@@ -126,7 +125,7 @@ impl Filesystem for Adapter {
         };
         self.serve(
             req,
-            Operation::on("setattr", ino),
+            self.operation("setattr", ino),
             reply,
             async move { vfs.setattr(caller, ino, fh.map(|fh| fh.0), set).await },
             |reply, attr| reply.attr(&attr_ttl(&attr), &convert::attr(&attr)),
@@ -151,7 +150,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(name), reply);
         self.serve(
             req,
-            Operation::on("mkdir", parent).named(&name),
+            self.operation("mkdir", parent).named(&name),
             reply,
             async move { vfs.mkdir(caller, parent, &name, convert::mode(mode)).await },
             |reply, attr| answer_entry(reply, &attr),
@@ -163,7 +162,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(name), reply);
         self.serve(
             req,
-            Operation::on("unlink", parent).named(&name),
+            self.operation("unlink", parent).named(&name),
             reply,
             async move { vfs.unlink(caller, parent, &name).await },
             |reply, ()| reply.ok(),
@@ -175,7 +174,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(name), reply);
         self.serve(
             req,
-            Operation::on("rmdir", parent).named(&name),
+            self.operation("rmdir", parent).named(&name),
             reply,
             async move { vfs.rmdir(caller, parent, &name).await },
             |reply, ()| reply.ok(),
@@ -199,7 +198,7 @@ impl Filesystem for Adapter {
         let new_name = decode!(convert::name(newname), reply);
         self.serve(
             req,
-            Operation::on("rename", from).named(&name),
+            self.operation("rename", from).named(&name),
             reply,
             async move { vfs.rename(caller, from, &name, to, &new_name, mode).await },
             |reply, ()| reply.ok(),
@@ -212,7 +211,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(newname), reply);
         self.serve(
             req,
-            Operation::on("link", ino).named(&name),
+            self.operation("link", ino).named(&name),
             reply,
             async move { vfs.link(caller, ino, to, &name).await },
             |reply, attr| answer_entry(reply, &attr),
@@ -224,7 +223,7 @@ impl Filesystem for Adapter {
         let (how, adapter, closer) = (convert::open_how(flags), self.clone(), self.clone());
         self.spawn(
             req,
-            Operation::on("open", ino).serve(
+            self.operation("open", ino).serve(
                 reply,
                 async move { vfs.open(caller, ino, how).await },
                 move |reply, opened| adapter.answer_open(ino, how.write, reply, &opened),
@@ -248,7 +247,7 @@ impl Filesystem for Adapter {
         let (how, adapter, closer) = (convert::open_how(OpenFlags(flags)), self.clone(), self.clone());
         self.spawn(
             req,
-            Operation::on("create", parent).named(&name).serve(
+            self.operation("create", parent).named(&name).serve(
                 reply,
                 async move { vfs.create(caller, parent, &name, convert::mode(mode), how).await },
                 move |reply, (attr, opened)| adapter.answer_create(how.write, reply, &attr, &opened),
@@ -271,7 +270,7 @@ impl Filesystem for Adapter {
         let vfs = self.vfs.clone();
         self.serve(
             req,
-            Operation::on("read", convert::ino(ino)),
+            self.operation("read", convert::ino(ino)),
             reply,
             async move { vfs.read(fh.0, offset, size).await },
             |reply, bytes| reply.data(&bytes),
@@ -293,7 +292,7 @@ impl Filesystem for Adapter {
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
         self.serve(
             req,
-            Operation::on("write", convert::ino(ino)),
+            self.operation("write", convert::ino(ino)),
             reply,
             async move { vfs.write(fh.0, offset, data).await },
             |reply, written| reply.written(written),
@@ -304,7 +303,7 @@ impl Filesystem for Adapter {
         let (vfs, caller) = (self.vfs.clone(), convert::caller(req));
         self.serve(
             req,
-            Operation::on("flush", convert::ino(ino)).whole_file(),
+            self.operation("flush", convert::ino(ino)).whole_file(),
             reply,
             async move { vfs.flush(caller, fh.0).await },
             |reply, ()| reply.ok(),
@@ -325,7 +324,7 @@ impl Filesystem for Adapter {
         let vfs = self.vfs.clone();
         self.serve(
             req,
-            Operation::on("release", convert::ino(ino)),
+            self.operation("release", convert::ino(ino)),
             reply,
             async move {
                 vfs.release(fh.0).await;
@@ -339,7 +338,7 @@ impl Filesystem for Adapter {
         let vfs = self.vfs.clone();
         self.serve(
             req,
-            Operation::on("fsync", convert::ino(ino)).whole_file(),
+            self.operation("fsync", convert::ino(ino)).whole_file(),
             reply,
             async move { vfs.fsync(fh.0).await },
             |reply, ()| reply.ok(),
@@ -351,7 +350,7 @@ impl Filesystem for Adapter {
         let closer = self.clone();
         self.spawn(
             req,
-            Operation::on("opendir", ino).serve(
+            self.operation("opendir", ino).serve(
                 reply,
                 async move { vfs.opendir(caller, ino).await },
                 |reply, fh| {
@@ -369,7 +368,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let (adapter, operation) = (self.clone(), Operation::on("readdir", convert::ino(ino)));
+        let (adapter, operation) = (self.clone(), self.operation("readdir", convert::ino(ino)));
         self.spawn(req, async move {
             let filled = operation
                 .within(adapter.fill(fh.0, offset, |entry| {
@@ -385,7 +384,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let (adapter, operation) = (self.clone(), Operation::on("readdirplus", convert::ino(ino)));
+        let (adapter, operation) = (self.clone(), self.operation("readdirplus", convert::ino(ino)));
         self.spawn(req, async move {
             let filled = operation
                 .within(adapter.fill(fh.0, offset, |entry| {
@@ -405,7 +404,7 @@ impl Filesystem for Adapter {
         let vfs = self.vfs.clone();
         self.serve(
             req,
-            Operation::on("releasedir", convert::ino(ino)),
+            self.operation("releasedir", convert::ino(ino)),
             reply,
             async move {
                 vfs.releasedir(fh.0).await;
@@ -419,7 +418,7 @@ impl Filesystem for Adapter {
         let (vfs, ino) = (self.vfs.clone(), convert::ino(ino));
         self.serve(
             req,
-            Operation::on("fsyncdir", ino),
+            self.operation("fsyncdir", ino),
             reply,
             async move { vfs.fsyncdir(ino).await },
             |reply, ()| reply.ok(),
@@ -459,7 +458,7 @@ impl Filesystem for Adapter {
         let value = value.to_vec();
         self.serve(
             req,
-            Operation::on("setxattr", ino).named(&Name::from_store(&name)),
+            self.operation("setxattr", ino).named(&Name::from_store(&name)),
             reply,
             async move { vfs.setxattr(caller, ino, &name, &value, mode).await },
             |reply, ()| reply.ok(),
@@ -471,7 +470,7 @@ impl Filesystem for Adapter {
         let name = decode!(xattr_name(name), reply);
         self.serve(
             req,
-            Operation::on("getxattr", ino).named(&Name::from_store(&name)),
+            self.operation("getxattr", ino).named(&Name::from_store(&name)),
             reply,
             async move { vfs.getxattr(ino, &name).await },
             move |reply, value| answer_xattr(reply, size, &value),
@@ -482,7 +481,7 @@ impl Filesystem for Adapter {
         let (vfs, ino) = (self.vfs.clone(), convert::ino(ino));
         self.serve(
             req,
-            Operation::on("listxattr", ino),
+            self.operation("listxattr", ino),
             reply,
             async move { vfs.listxattr(ino).await },
             move |reply, list| answer_xattr(reply, size, &names(&list)),
@@ -494,7 +493,7 @@ impl Filesystem for Adapter {
         let name = decode!(xattr_name(name), reply);
         self.serve(
             req,
-            Operation::on("removexattr", ino).named(&Name::from_store(&name)),
+            self.operation("removexattr", ino).named(&Name::from_store(&name)),
             reply,
             async move { vfs.removexattr(caller, ino, &name).await },
             |reply, ()| reply.ok(),
@@ -515,7 +514,7 @@ impl Filesystem for Adapter {
         let how = decode!(convert::allocate(mode), reply);
         self.serve(
             req,
-            Operation::on("fallocate", convert::ino(ino)),
+            self.operation("fallocate", convert::ino(ino)),
             reply,
             async move { vfs.fallocate(fh.0, offset, length, how).await },
             |reply, ()| reply.ok(),
@@ -528,7 +527,7 @@ impl Filesystem for Adapter {
         let offset = decode!(u64::try_from(offset).map_err(|_| Errno::ENXIO), reply);
         self.serve(
             req,
-            Operation::on("lseek", convert::ino(ino)),
+            self.operation("lseek", convert::ino(ino)),
             reply,
             async move { vfs.lseek(fh.0, offset, what).await },
             |reply, found| reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
@@ -553,7 +552,7 @@ impl Filesystem for Adapter {
         let len = len.min(u64::from(u32::MAX) - u64::from(BLOCK_BYTES));
         self.serve(
             req,
-            Operation::on("copy_file_range", convert::ino(ino_out)).whole_file(),
+            self.operation("copy_file_range", convert::ino(ino_out)).whole_file(),
             reply,
             async move {
                 vfs.copy_file_range(caller, fh_in.0, offset_in, fh_out.0, offset_out, len)

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{
     Errno, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
     ReplyOpen, ReplyWrite, ReplyXattr,
 };
+use tokio::time::Instant;
 use tracing::Level;
 
 use crate::model::{Ino, Name};
+use crate::telemetry::Operations;
 use crate::vfs;
 
 /// The longest that an operation keeps its program waiting.
@@ -30,16 +33,20 @@ pub struct Operation {
     ino: Ino,
     name: Option<Name>,
     deadline: Duration,
+    began: Instant,
+    counts: Arc<Operations>,
 }
 
 impl Operation {
-    /// `what` on `ino`.
-    pub fn on(what: &'static str, ino: Ino) -> Self {
+    /// `what` on `ino`, counted in `counts` when it is answered.
+    pub fn on(what: &'static str, ino: Ino, counts: Arc<Operations>) -> Self {
         Self {
             what,
             ino,
             name: None,
             deadline: DEADLINE,
+            began: Instant::now(),
+            counts,
         }
     }
 
@@ -66,7 +73,10 @@ impl Operation {
     ) {
         let mut work = pin!(work);
         match tokio::time::timeout(self.deadline, &mut work).await {
-            Ok(Ok(value)) => answer(reply, value),
+            Ok(Ok(value)) => {
+                answer(reply, value);
+                self.answered(None);
+            }
             Ok(Err(error)) => reply.refuse(self.errno(&error)),
             Err(_) => {
                 reply.refuse(self.expired());
@@ -80,20 +90,30 @@ impl Operation {
     /// Runs `work` up to the deadline: for answers that are filled while it runs, and that nothing is lost with.
     pub async fn within<T>(self, work: impl Future<Output = vfs::Result<T>>) -> Result<T, Errno> {
         match tokio::time::timeout(self.deadline, work).await {
-            Ok(done) => done.map_err(|error| self.errno(&error)),
+            Ok(Ok(value)) => {
+                self.answered(None);
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(self.errno(&error)),
             Err(_) => Err(self.expired()),
         }
+    }
+
+    fn answered(&self, errno: Option<i32>) {
+        self.counts.answered(self.what, self.began.elapsed(), errno);
     }
 
     /// Logs that the deadline has passed.
     fn expired(&self) -> Errno {
         tracing::error!(operation = %self, deadline = ?self.deadline, "no answer within the deadline");
+        self.answered(Some(libc::EIO));
         Errno::EIO
     }
 
     /// Logs `error` and gives its number.
     fn errno(&self, error: &vfs::Error) -> Errno {
         let errno = error.errno();
+        self.answered(Some(errno));
         match level(errno) {
             Level::ERROR => tracing::error!(operation = %self, %error, errno),
             Level::WARN => tracing::warn!(operation = %self, %error, errno),
@@ -190,7 +210,8 @@ mod tests {
     async fn an_operation_that_hangs_is_answered_at_its_deadline_and_may_finish_late() {
         let answered = Answered::default();
         let (note, late_note) = (answered.clone(), answered.clone());
-        Operation::on("read", Ino(5))
+        let counts = Operations::shared();
+        Operation::on("read", Ino(5), counts.clone())
             .serve(
                 answered.clone(),
                 async {
@@ -202,11 +223,14 @@ mod tests {
             )
             .await;
         assert_eq!(*late_note.0.lock(), [format!("errno {}", libc::EIO), "late 17".into()]);
+        let read = counts.snapshot()["read"].clone();
+        assert_eq!((read.answered, read.errors[&libc::EIO]), (1, 1));
+        assert!(read.seconds >= DEADLINE.as_secs_f64() && read.seconds < DEADLINE.as_secs_f64() + 1.0);
     }
 
     #[test]
     fn an_operation_says_what_it_is_about() {
-        let operation = Operation::on("unlink", Ino(3)).named(&Name::from_store("a b.jpg"));
+        let operation = Operation::on("unlink", Ino(3), Operations::shared()).named(&Name::from_store("a b.jpg"));
         assert_eq!(operation.to_string(), "unlink 3 \"a b.jpg\"");
     }
 

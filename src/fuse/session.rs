@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::adapter::Adapter;
 use super::mounts;
 use super::notices::{self, Queue};
+use crate::telemetry::Operations;
 use crate::vfs::Vfs;
 
 /// Threads that read requests; they only decode and spawn.
@@ -42,11 +43,16 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts `vfs` and starts to serve. When this returns, the kernel has the mount.
-    pub fn new(vfs: Vfs, runtime: &tokio::runtime::Handle, config: &MountConfig) -> io::Result<Self> {
+    /// Mounts `vfs` and starts to serve; what is answered is counted in `operations`. When this returns, the kernel has the mount.
+    pub fn new(
+        vfs: Vfs,
+        runtime: &tokio::runtime::Handle,
+        operations: Arc<Operations>,
+        config: &MountConfig,
+    ) -> io::Result<Self> {
         let notices = vfs.take_notices();
         let stack_depth = if config.cache_is_stacked { 2 } else { 1 };
-        let adapter = Adapter::new(vfs, runtime.clone(), stack_depth);
+        let adapter = Adapter::new(vfs, runtime.clone(), operations, stack_depth);
         let session = Session::new(adapter, &config.mountpoint, &kernel_config(config))?;
         let notices = match notices {
             Some(notices) => Some(notices::start(session.notifier(), notices, runtime)?),

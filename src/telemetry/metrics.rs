@@ -1,22 +1,54 @@
-//! The names of everything that is counted: what `status --json` and metrics exports call it, in one place so that one
-//! thing never has two names. Counters end with `_total`, sizes with `_bytes`, times with `_seconds`.
+//! The names of everything that is counted: what metrics exports call it, in one place so that one thing never has two
+//! names. Counters end with `_total`, sizes with `_bytes`, times with `_seconds`.
 
-/// Requests to the store that count against its allowance, by class.
+/// Operations of programs that were answered, by what they are.
+pub const OPERATIONS: &str = "assetfs_operations_total";
+/// Operations that were answered with an error, by its number.
+pub const OPERATION_ERRORS: &str = "assetfs_operation_errors_total";
+/// How long operations took.
+pub const OPERATION_TIME: &str = "assetfs_operation_seconds";
+/// Requests to the store that count against its allowance.
 pub const API_REQUESTS: &str = "assetfs_api_requests_total";
-/// Requests for content, which do not count against it.
-pub const CONTENT_REQUESTS: &str = "assetfs_content_requests_total";
-/// Requests that failed, by kind of error.
-pub const REQUESTS_FAILED: &str = "assetfs_requests_failed_total";
+/// Requests to the store by route, downloads included.
+pub const REQUESTS: &str = "assetfs_requests_total";
+/// Answers of the store by route and class of status.
+pub const ANSWERS: &str = "assetfs_answers_total";
+/// Requests by urgency.
+pub const REQUESTS_BY_CLASS: &str = "assetfs_requests_by_class_total";
+/// Requests that repeat an earlier one.
+pub const REQUESTS_REPEATED: &str = "assetfs_requests_repeated_total";
+/// Answers that said "too many requests".
+pub const THROTTLED: &str = "assetfs_throttled_total";
 /// Bytes received from the store.
-pub const RECEIVED: &str = "assetfs_received_bytes";
+pub const RECEIVED: &str = "assetfs_received_bytes_total";
 /// Bytes sent to the store.
-pub const SENT: &str = "assetfs_sent_bytes";
+pub const SENT: &str = "assetfs_sent_bytes_total";
+/// Downloads that were asked for.
+pub const FETCHES: &str = "assetfs_fetches_total";
+/// Bytes of content that came from the store.
+pub const FETCHED: &str = "assetfs_fetched_bytes_total";
+/// Bytes of content that were asked for ahead of readers.
+pub const FETCHED_AHEAD: &str = "assetfs_fetched_ahead_bytes_total";
+/// Of these, what was read afterwards.
+pub const FETCHED_AHEAD_READ: &str = "assetfs_fetched_ahead_read_bytes_total";
+/// Bytes on their way.
+pub const IN_FLIGHT: &str = "assetfs_in_flight_bytes";
 /// Bytes of clean bodies on this machine.
 pub const CACHE_HELD: &str = "assetfs_cache_held_bytes";
+/// The most of them.
+pub const CACHE_LIMIT: &str = "assetfs_cache_limit_bytes";
 /// Reads that found their bytes on this machine.
 pub const CACHE_HITS: &str = "assetfs_cache_hits_total";
-/// Reads that had to ask the store.
+/// Reads that had to wait for the store.
 pub const CACHE_MISSES: &str = "assetfs_cache_misses_total";
+/// Bytes that readers got, by where they came from.
+pub const READ: &str = "assetfs_read_bytes_total";
+/// Bodies thrown out for space.
+pub const EVICTIONS: &str = "assetfs_cache_evictions_total";
+/// Damaged blocks and bodies that were fetched again.
+pub const HEALED: &str = "assetfs_cache_healed_total";
+/// Files that are open.
+pub const OPEN_FILES: &str = "assetfs_open_files";
 /// Changes that the store does not have yet.
 pub const PENDING: &str = "assetfs_pending_changes";
 /// Their bytes.
@@ -25,25 +57,45 @@ pub const PENDING_BYTES: &str = "assetfs_pending_bytes";
 pub const PARKED: &str = "assetfs_parked_changes";
 /// Deletions that wait for approval.
 pub const HELD: &str = "assetfs_held_changes";
-/// The age of the oldest pending change.
-pub const OLDEST_PENDING: &str = "assetfs_oldest_pending_seconds";
+/// Memory of the process.
+pub const RESIDENT: &str = "process_resident_memory_bytes";
 
 /// All of them.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 30] = [
+    OPERATIONS,
+    OPERATION_ERRORS,
+    OPERATION_TIME,
     API_REQUESTS,
-    CONTENT_REQUESTS,
-    REQUESTS_FAILED,
+    REQUESTS,
+    ANSWERS,
+    REQUESTS_BY_CLASS,
+    REQUESTS_REPEATED,
+    THROTTLED,
     RECEIVED,
     SENT,
+    FETCHES,
+    FETCHED,
+    FETCHED_AHEAD,
+    FETCHED_AHEAD_READ,
+    IN_FLIGHT,
     CACHE_HELD,
+    CACHE_LIMIT,
     CACHE_HITS,
     CACHE_MISSES,
+    READ,
+    EVICTIONS,
+    HEALED,
+    OPEN_FILES,
     PENDING,
     PENDING_BYTES,
     PARKED,
     HELD,
-    OLDEST_PENDING,
+    RESIDENT,
+    UPTIME,
 ];
+
+/// How long the mount has been served.
+pub const UPTIME: &str = "assetfs_uptime_seconds";
 
 #[cfg(test)]
 mod tests {
@@ -54,7 +106,8 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for name in ALL {
             assert!(seen.insert(name), "{name} twice");
-            assert!(name.starts_with("assetfs_"));
+            // The one that all exporters share has the name that they share.
+            assert!(name.starts_with("assetfs_") || name == RESIDENT);
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
         }
     }

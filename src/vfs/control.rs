@@ -179,6 +179,11 @@ impl Vfs {
         }))
     }
 
+    /// What the content cache has done and uses.
+    pub fn cache_stats(&self) -> crate::cache::Stats {
+        self.cache.stats()
+    }
+
     /// Pending changes, oldest first.
     pub async fn queue(&self) -> Result<Vec<QueueItem>> {
         self.blocking(|vfs| {

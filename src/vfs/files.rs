@@ -220,7 +220,14 @@ impl Vfs {
         {
             return IoMode::Passthrough(backing);
         }
-        IoMode::KeepCache
+        let Some(version) = file.version().filter(|_| clean) else {
+            return IoMode::KeepCache;
+        };
+        let pages_of = self.pages.lock().put(file.ino, version.clone());
+        match pages_of == Some(version) {
+            true => IoMode::KeepCache,
+            false => IoMode::FreshCache,
+        }
     }
 
     /// The kernel or the rights do not allow passthrough: it is not offered again.

@@ -162,6 +162,8 @@ impl Vfs {
             return Ok(());
         }
         self.writable()?;
+        // From here on the kernel's pages are of no version of the store's.
+        self.pages.lock().pop(&file.ino);
         let body = file.body();
         if !matches!(body.state(), BodyState::Dirty { .. }) {
             body.make_dirty(keep).await?;

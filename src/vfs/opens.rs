@@ -166,6 +166,10 @@ impl OpenFile {
         }
     }
 
+    pub fn version(&self) -> Option<ContentVersion> {
+        self.state.lock().version.clone()
+    }
+
     pub fn set_version(&self, version: Option<ContentVersion>) {
         self.state.lock().version = version;
     }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cache::{Body, Cache};
 use crate::catalog::Catalog;
 use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Uploader, UploaderConfig, Write};
-use crate::model::{Entry, Ino, ItemId, SharedClock, Timestamp};
+use crate::model::{ContentVersion, Entry, Ino, ItemId, SharedClock, Timestamp};
 use crate::store::{Capabilities, SharedStore};
 
 use super::handles::Handles;
@@ -73,6 +73,9 @@ pub struct Inner {
     pub(super) fresh: Mutex<lru::LruCache<ItemId, Timestamp>>,
     /// Folders that somebody looked into lately, for the poll.
     pub(super) used: Mutex<lru::LruCache<ItemId, Timestamp>>,
+    /// Which version the kernel's pages of an inode are of, as far as is known: pages of another one are dropped at open,
+    /// whether or not the word that they are old has arrived.
+    pub(super) pages: Mutex<lru::LruCache<Ino, ContentVersion>>,
     /// Staged bodies at hand, by name; the others are opened again when they are needed.
     pub(super) staged: Mutex<lru::LruCache<String, Arc<Body>>>,
     /// Bodies under upload, with the state of them that is sent.
@@ -164,6 +167,7 @@ impl Vfs {
             listings: Mutex::default(),
             fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
             used: Mutex::new(lru::LruCache::new(capacity(4096))),
+            pages: Mutex::new(lru::LruCache::new(capacity(32_768))),
             staged: Mutex::new(lru::LruCache::new(capacity(256))),
             sending: Mutex::default(),
             problems: Mutex::default(),

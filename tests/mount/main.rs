@@ -8,6 +8,7 @@ mod im4;
 mod large;
 mod login;
 mod metadata;
+mod metrics;
 mod omeka;
 mod programs;
 mod requests;

@@ -105,6 +105,32 @@ async fn sequential_reading_runs_ahead_of_a_slow_line() {
     assert_eq!(once_each(requests), 64 * MIB);
 }
 
+/// Reads a file of 256 MiB from its beginning to its end, and answers how long that took by the clock of the store.
+async fn reading_on(latency_ms: u64, chunk_ms: u64) -> Duration {
+    let rig = Rig::new(Reads::Ranged).await;
+    rig.store
+        .set_speed(Duration::from_millis(latency_ms), Duration::from_millis(chunk_ms));
+    let bytes = pattern(4, 256 * MIB);
+    let body = rig.cache.body(&rig.store.put("1", &bytes));
+    let began = tokio::time::Instant::now();
+    assert!(read_all(&body, MIB).await.unwrap() == bytes);
+    let took = began.elapsed();
+    let requests = rig.store.take_requests();
+    assert!(requests.len() < 160, "{} requests", requests.len());
+    assert_eq!(once_each(requests), 256 * MIB);
+    took
+}
+
+/// The clock stands still while anything is computed, so this is what the line alone costs: parallel ranges without any
+/// start-up would take four rounds of 50 ms, or two of 50 ms and 256 ms on each of 32 connections of 16 MiB/s.
+#[tokio::test(start_paused = true)]
+async fn reading_on_costs_little_more_than_parallel_ranges() {
+    let quick = reading_on(50, 0).await;
+    assert!(quick <= Duration::from_millis(400), "{quick:?}");
+    let throttled = reading_on(50, 2).await;
+    assert!(throttled <= Duration::from_millis(1100), "{throttled:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_waited_for_goes_before_what_may_be_wanted() {
     let rig = Rig::new(Reads::Ranged).await;

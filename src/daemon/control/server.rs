@@ -17,6 +17,7 @@ use super::protocol::{Answer, LINE_BYTES_MAX, Request};
 use crate::daemon::{Failure, Status};
 use crate::disk::{create_private_dir, remove_if_there};
 use crate::http::Client;
+use crate::telemetry::Operations;
 use crate::vfs::{SyncReport, Vfs};
 
 /// Commands that are served at a time.
@@ -48,6 +49,8 @@ pub struct Drive {
     pub vfs: Vfs,
     /// What asks the store.
     pub client: Arc<Client>,
+    /// What programs asked of the mount.
+    pub operations: Arc<Operations>,
 }
 
 /// The socket of one mount; it goes with the value.
@@ -157,13 +160,14 @@ async fn progress(vfs: &Vfs) -> Option<Answer> {
     })
 }
 
-/// What the drive tells, and for the whole of it what was asked of the store.
-async fn status(path: Option<&str>, vfs: &Vfs, client: &Client) -> Result<Value, Failure> {
-    let mut status = vfs.status(path).await.map_err(Failure::new)?;
+/// What the drive tells, and for the whole of it what was asked of the mount and of the store.
+async fn status(path: Option<&str>, drive: &Drive) -> Result<Value, Failure> {
+    let mut status = drive.vfs.status(path).await.map_err(Failure::new)?;
     if path.is_none()
         && let Some(fields) = status.as_object_mut()
     {
-        fields.insert("http".into(), value(&client.snapshot())?);
+        fields.insert("operations".into(), value(&drive.operations.snapshot())?);
+        fields.insert("http".into(), value(&drive.client.snapshot())?);
     }
     Ok(status)
 }
@@ -178,9 +182,9 @@ async fn read_picture(path: &Path) -> Result<Bytes, Failure> {
 }
 
 async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<UnmountAsked>) -> Result<Value, Failure> {
-    let Drive { vfs, client } = drive;
+    let vfs = &drive.vfs;
     match request {
-        Request::Status { path } => status(path.as_deref(), vfs, client).await,
+        Request::Status { path } => status(path.as_deref(), drive).await,
         Request::Queue => value(&vfs.queue().await.map_err(Failure::new)?),
         Request::Sync { path, wait_ms } => {
             let wait = wait_ms.map(Duration::from_millis);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rig::{ME, Rig, name};
 use crate::model::Ino;
 use crate::store::memory as presets;
-use crate::vfs::{Notice, OpenHow};
+use crate::vfs::{IoMode, Notice, OpenHow};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_made_by_others_show_within_the_poll_interval() {
@@ -98,4 +98,37 @@ async fn without_a_network_what_is_known_is_served_and_saves_wait() {
     rig.store.faults().clear();
     rig.settle().await;
     assert_eq!(rig.stored(), rig.tree().await);
+}
+
+/// How an open for reading would be answered: whether the kernel may keep the pages that it has.
+async fn keeps_pages(rig: &Rig, ino: Ino) -> bool {
+    let how = OpenHow {
+        read: true,
+        ..OpenHow::default()
+    };
+    let opened = rig.vfs.open(ME, ino, how).await.expect("open");
+    rig.vfs.release(opened.fh).await;
+    match opened.io {
+        IoMode::KeepCache => true,
+        IoMode::FreshCache => false,
+        other => panic!("a tiny file goes through the page cache, not {other:?}"),
+    }
+}
+
+/// The kernel hears of a new version from a queue, so a program may open the file before the old pages are gone; of two
+/// versions of one size it would then have read a mixture. Now each open says itself whether the pages still hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_an_older_version_are_dropped_at_open() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    let entry = rig.store.remote().put(&root, "a.txt", &b"first"[..]).expect("put");
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    assert!(!keeps_pages(&rig, ino).await, "nothing is known of them");
+    assert!(keeps_pages(&rig, ino).await);
+    rig.clock.advance(Duration::from_secs(100));
+    rig.store.remote().write(&entry.id, &b"other"[..]).expect("written");
+    rig.vfs.refresh("/").await.expect("refresh");
+    assert_eq!(rig.at("a.txt").await.expect("there").ino, ino, "nobody had it open");
+    assert!(!keeps_pages(&rig, ino).await);
+    assert!(keeps_pages(&rig, ino).await);
 }
