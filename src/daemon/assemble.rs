@@ -33,7 +33,7 @@ const KEY_WRITABLE: &str = "writable";
 pub struct Stack {
     /// The top of it.
     pub vfs: Vfs,
-    /// Nothing can be changed, because the options or the missing credentials say so.
+    /// Nothing can be changed, because the options say so.
     pub read_only: bool,
     /// For figures.
     pub client: Arc<Client>,
@@ -56,9 +56,14 @@ impl Stack {
 pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failure> {
     let clock = SystemClock::shared();
     let built = stores::build(plan, places, &clock)?;
-    let read_only = built.read_only || plan.options.read_only.unwrap_or(false);
+    let read_only = plan.options.read_only.unwrap_or(false);
     let journal = open_journal(places).await?;
-    let (catalog, root) = known_or_asked(plan, places, &built, &journal, read_only).await?;
+    let (catalog, root) = known_or_asked(plan, places, &built, &journal).await?;
+    let login_may_not = match built.missing {
+        _ if read_only => None,
+        Some(why) => Some(why),
+        None => check_writable(&catalog, &built, &root).await?,
+    };
     let cache = Cache::open(cache_config(&plan.options, places), built.store.clone(), clock.clone())
         .await
         .map_err(Failure::new)?;
@@ -68,7 +73,10 @@ pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failur
         cache,
         journal,
         clock: clock.clone(),
-        config: vfs_config(&plan.options, read_only),
+        config: VfsConfig {
+            login_may_not,
+            ..vfs_config(&plan.options, read_only)
+        },
         uploader: UploaderConfig {
             delete_max: plan
                 .options
@@ -131,7 +139,6 @@ async fn known_or_asked(
     places: &StorePlaces,
     built: &Built,
     journal: &Arc<Journal>,
-    read_only: bool,
 ) -> Result<(Arc<Catalog>, Entry), Failure> {
     let path = places.cache.join("catalog.db");
     let mut catalog = Arc::new(Catalog::open(&path).map_err(Failure::new)?);
@@ -149,7 +156,6 @@ async fn known_or_asked(
         && let Some(root) = known_root
     {
         let root = (*root.entry).clone();
-        check_writable(&catalog, built, &root, read_only).await?;
         return Ok((catalog, root));
     }
     if known_account.is_some_and(|known| known != account) {
@@ -159,7 +165,6 @@ async fn known_or_asked(
         catalog = Arc::new(Catalog::open(&path).map_err(Failure::new)?);
     }
     let root = find_root(plan, built).await?;
-    check_writable(&catalog, built, &root, read_only).await?;
     catalog.kv_set(KEY_ACCOUNT, Some(&account)).map_err(Failure::new)?;
     Ok((catalog, root))
 }
@@ -187,12 +192,25 @@ async fn who_is_it(plan: &Plan, built: &Built, known: Option<&str>) -> Result<St
     }
 }
 
-async fn check_writable(catalog: &Catalog, built: &Built, root: &Entry, read_only: bool) -> Result<(), Failure> {
-    if read_only || catalog.kv_get(KEY_WRITABLE).map_err(Failure::new)?.is_some() {
-        return Ok(());
+/// Fails where new files could not be made for want of an option; answers why the login may change nothing, if that is so.
+async fn check_writable(catalog: &Catalog, built: &Built, root: &Entry) -> Result<Option<&'static str>, Failure> {
+    if catalog.kv_get(KEY_WRITABLE).map_err(Failure::new)?.is_some() {
+        return Ok(None);
     }
     built.check_writable(&root.id).await?;
-    catalog.kv_set(KEY_WRITABLE, Some("yes")).map_err(Failure::new)
+    let Ok(asked) = tokio::time::timeout(WARM_WAIT, built.store.may_change()).await else {
+        return Ok(None);
+    };
+    match asked {
+        Ok(true) => catalog.kv_set(KEY_WRITABLE, Some("yes")).map_err(Failure::new)?,
+        Ok(false) => {
+            tracing::info!("the login may change nothing in the store: neither may anybody here");
+            return Ok(Some("the login may read the store, but change nothing in it"));
+        }
+        // Who can write is found out by writing, then.
+        Err(error) => tracing::debug!(%error, "whether the login may write is not known"),
+    }
+    Ok(None)
 }
 
 /// The store's root, or the folder below it that the mount begins at.
@@ -249,6 +267,7 @@ fn vfs_config(options: &MountOptions, read_only: bool) -> VfsConfig {
         gid: options.gid.unwrap_or(gid),
         umask: options.umask.unwrap_or(usual.umask),
         read_only,
+        login_may_not: None,
         no_delete: options.no_delete.unwrap_or(usual.no_delete),
         commit: match options.commit {
             Some(CommitWhen::Close) => Commit::Close,

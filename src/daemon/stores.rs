@@ -22,8 +22,8 @@ pub struct Built {
     pub store: SharedStore,
     /// Its HTTP client, for figures.
     pub client: Arc<Client>,
-    /// Without the credentials for it nothing can be changed.
-    pub read_only: bool,
+    /// Why nothing can be changed: the credentials for it were not given.
+    pub missing: Option<&'static str>,
     /// The same store where it must be asked whether new files have a type.
     image_relay: Option<Arc<ImageRelay>>,
 }
@@ -48,38 +48,40 @@ pub fn build(plan: &Plan, places: &StorePlaces, clock: &SharedClock) -> Result<B
             Ok(Built {
                 store: store.clone(),
                 client,
-                read_only: false,
+                missing: None,
                 image_relay: Some(store),
             })
         }
         StoreKind::Omeka => {
             let config = omeka(url, options, credentials);
             let client = client(config.client(budget), options, clock)?;
-            let read_only = config.key.is_none();
+            let missing = config.key.is_none();
             let store = OmekaStore::new(config, client.clone(), clock.clone());
-            Ok(built(Arc::new(store), client, read_only))
+            let missing = missing.then_some("without a key (ASSETFS_KEY) the site can only be read");
+            Ok(built(Arc::new(store), client, missing))
         }
         StoreKind::Flextype => {
             let config = flextype(url, options, credentials)?;
             let client = client(config.client(budget), options, clock)?;
-            let read_only = config.access_token.is_none();
+            let missing = config.access_token.is_none();
             let store = FlextypeStore::new(client.clone(), config, clock.clone());
-            Ok(built(Arc::new(store), client, read_only))
+            let missing = missing.then_some("without an access token (ASSETFS_ACCESS_TOKEN) the site can only be read");
+            Ok(built(Arc::new(store), client, missing))
         }
         StoreKind::Im4 => {
             let config = im4(url, options, credentials, places)?;
             let client = client(config.client(budget), options, clock)?;
             let store = Im4Store::new(client.clone(), config, clock.clone());
-            Ok(built(Arc::new(store), client, false))
+            Ok(built(Arc::new(store), client, None))
         }
     }
 }
 
-fn built(store: Arc<dyn Store>, client: Arc<Client>, read_only: bool) -> Built {
+fn built(store: Arc<dyn Store>, client: Arc<Client>, missing: Option<&'static str>) -> Built {
     Built {
         store,
         client,
-        read_only,
+        missing,
         image_relay: None,
     }
 }

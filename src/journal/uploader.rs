@@ -521,6 +521,10 @@ impl Uploader {
             if sent.placing.as_ref().is_some_and(|p| p.is_moved()) {
                 left.placed_at = Some(self.clock.now());
             }
+            if entry.is_some_and(|entry| went_elsewhere(entry, step)) {
+                // Where it was asked to be is no place that listings could still catch up with.
+                left.placed_at = None;
+            }
             let lag = self.capabilities().listing_lag_max;
             let left = if settles {
                 outcome::settled(left, self.clock.now(), lag)
@@ -615,6 +619,16 @@ fn is_inside(overlay: &super::Overlay, change: &Change, folder: Ino) -> bool {
         }
         false
     })
+}
+
+/// Whether the store, on purpose, put a new item into another folder than the one that was asked for.
+fn went_elsewhere(entry: &Entry, step: &Step) -> bool {
+    match step {
+        Step::Create { parent, .. } | Step::Reupload { parent, .. } => {
+            !entry.parents.is_empty() && !entry.parents.contains(parent)
+        }
+        _ => false,
+    }
 }
 
 pub(super) fn put_or_drop(ino: Ino, change: Option<Change>) -> Write {

@@ -252,10 +252,43 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What a folder that is made in `parent` will be, as far as [`Store::may_hold`] and [`Store::may_enter`] go; `None`
+    /// where all folders are alike. Pure.
+    fn unborn(&self, parent: &Entry) -> Option<Entry> {
+        let _ = parent;
+        None
+    }
+
+    /// Whether `item` may get into the folder `into` at all; [`ErrorKind::Denied`] where its own place in the store
+    /// forbids it for good. Pure: asked before anything is moved there.
+    fn may_enter(&self, item: &Entry, into: &Entry) -> Result<()> {
+        let (_, _) = (item, into);
+        Ok(())
+    }
+
+    /// Whether the login may change anything at all. At most one request, and none where only trying would tell.
+    async fn may_change(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Whether a new file of this name is refused the moment it is made: for names that the store never takes, and that
+    /// no program gives to a temporary file which it renames when it is done. Pure.
+    fn refuses_at_once(&self, name: &Name) -> Result<()> {
+        let _ = name;
+        Ok(())
+    }
+
     /// Whether a new file may have this name; [`ErrorKind::Invalid`] with the store's rule otherwise. Pure.
     fn check_name(&self, name: &Name, kind: Kind) -> Result<()> {
         let (_, _) = (name, kind);
         Ok(())
+    }
+
+    /// Whether a field that can be written is among the attributes that programs are told of, and copy. Not when it only
+    /// repeats what the file's name says, or what every new item has.
+    fn lists_field(&self, item: &Entry, field: &str) -> bool {
+        let (_, _) = (item, field);
+        true
     }
 
     /// What has changed since `cursor` (`None`: start now). Only with a [`ChangeFeed`].

@@ -261,6 +261,16 @@ impl Vfs {
         }
         let probe = match &node.entry {
             Some(entry) => Entry::clone(entry),
+            None if node.is_folder() => {
+                let folder = node.clone();
+                let place = self
+                    .blocking(move |vfs| {
+                        let guard = vfs.journal.lock();
+                        vfs.place_of(guard.overlay(), &folder)
+                    })
+                    .await?;
+                place.map_or_else(|| unpublished(node), |place| Entry::clone(&place))
+            }
             None => unpublished(node),
         };
         let read_only = |field: &String| probe.fields.get(field).is_some_and(|f| f.access == Access::ReadOnly);

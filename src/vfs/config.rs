@@ -25,6 +25,8 @@ pub struct VfsConfig {
     pub umask: u16,
     /// Nothing may be changed.
     pub read_only: bool,
+    /// Why the login may change nothing, if that is so.
+    pub login_may_not: Option<&'static str>,
     /// Nothing published may be deleted.
     pub no_delete: bool,
     /// When a save counts as done.
@@ -58,6 +60,7 @@ impl Default for VfsConfig {
             gid: 0,
             umask: 0o022,
             read_only: false,
+            login_may_not: None,
             no_delete: false,
             commit: Commit::Background,
             quiet: Duration::from_secs(2),

@@ -37,6 +37,9 @@ pub enum Error {
     /// Not allowed on this mount or by this store's rules; the text says why.
     #[error("{0}")]
     NotPermitted(String),
+    /// The login may change nothing; the text says why.
+    #[error("{0}")]
+    LoginMayNot(&'static str),
     /// Nothing may be changed on this mount.
     #[error("the drive is mounted read-only")]
     ReadOnly,
@@ -105,6 +108,7 @@ impl Error {
             Error::Invalid(_) => libc::EINVAL,
             Error::NameTooLong => libc::ENAMETOOLONG,
             Error::NotPermitted(_) => libc::EPERM,
+            Error::LoginMayNot(_) => libc::EACCES,
             Error::ReadOnly => libc::EROFS,
             Error::CrossDevice => libc::EXDEV,
             Error::TooBig(_) => libc::EFBIG,

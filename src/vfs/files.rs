@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::{Body, BodyId, BodyState};
 use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Write};
-use crate::model::{Access, Availability, Ino, ItemId, Kind, Name};
+use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, StoreError};
 
 use super::opens::{Closed, Copying, OpenFile, TakenBy, Writing};
@@ -341,7 +341,9 @@ impl Inner {
     /// Whether a folder takes a new child of that name. The store's objections to a file's name come later, unless the
     /// mount is strict: programs make odd temporary files.
     pub(super) fn may_create(&self, overlay: &Overlay, folder: &Node, name: &Name, kind: Kind) -> Result<()> {
-        if let (Kind::File, CreateFile::FromDepth(least)) = (kind, self.capabilities().create_file)
+        if let Some(entry) = self.place_of(overlay, folder)? {
+            self.store.may_hold(&entry, kind).map_err(not_permitted)?;
+        } else if let (Kind::File, CreateFile::FromDepth(least)) = (kind, self.capabilities().create_file)
             && self.depth(overlay, folder.ino)? < least
         {
             return Err(Error::NotPermitted(format!(
@@ -349,14 +351,29 @@ impl Inner {
                 self.capabilities().label
             )));
         }
-        if let Some(entry) = &folder.entry {
-            self.store.may_hold(entry, kind).map_err(not_permitted)?;
+        if kind == Kind::File && !self.junk.is(name) {
+            self.store.refuses_at_once(name)?;
         }
         let strict = self.config.strict_names || kind == Kind::Folder;
         if strict && !self.junk.is(name) {
             self.store.check_name(name, kind)?;
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    /// What a folder is in the store, or will be; `None` where that makes no difference yet.
+    pub(super) fn place_of(&self, overlay: &Overlay, folder: &Node) -> Result<Option<Arc<Entry>>> {
+        if let Some(entry) = &folder.entry {
+            return Ok(Some(entry.clone()));
+        }
+        let Some(place) = self.places(folder)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let parent = self.node_in(overlay, place.parent)?;
+        let parent = self.place_of(overlay, &parent)?;
+        Ok(parent.and_then(|parent| self.store.unborn(&parent)).map(Arc::new))
     }
 }
 

@@ -179,8 +179,11 @@ impl Decision<'_, '_> {
     fn may_make_folder(&self, folder: &Node) -> Result<()> {
         use crate::store::CreateFolder;
         let label = self.vfs.capabilities().label;
+        // Where the store knows the place, its own word comes later and is more exact.
+        let known = self.vfs.place_of(self.overlay(), folder)?.is_some();
         let allowed = match self.vfs.capabilities().create_folder {
             CreateFolder::Anywhere => true,
+            CreateFolder::AboveDepth(_) if known => true,
             CreateFolder::AboveDepth(limit) => self.vfs.depth(self.overlay(), folder.ino)? < limit,
             CreateFolder::Nowhere => false,
         };

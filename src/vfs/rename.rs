@@ -1,9 +1,10 @@
 //! rename: the operation by which programs save, and by which an asset must stay who it is.
 
-use crate::journal::{Change, Durability, Place, State, Write, take_over};
+use crate::journal::{Change, Durability, Place, State, Write, is_backup, take_over};
 use crate::model::{Ino, Kind, Name};
 use crate::store::{MoveFile, MoveFolder, RenameFile};
 
+use super::files::not_permitted;
 use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
@@ -111,14 +112,19 @@ impl Decision<'_, '_> {
         let (renamed, moved) = (from.name != to.name, from.parent != to.parent);
         if moved {
             self.vfs.may_create(self.overlay(), folder, &to.name, source.kind)?;
+            self.may_change_place(source, from, folder)?;
         }
         if !source.is_published() {
+            if source.kind == Kind::File && renamed && !self.vfs.junk.is(&to.name) {
+                self.vfs.store.refuses_at_once(&to.name)?;
+            }
             if source.is_folder() && renamed {
                 self.vfs.store.check_name(&to.name, source.kind)?;
             }
             return Ok(());
         }
-        if renamed {
+        // A backup's name is the first half of an editor's save: what comes of it is decided when the save is over.
+        if renamed && !(source.kind == Kind::File && is_backup(from, to)) {
             self.vfs.store.check_name(&to.name, source.kind)?;
         }
         let capabilities = self.vfs.capabilities();
@@ -147,6 +153,27 @@ impl Decision<'_, '_> {
                     let why = format!("renaming it means sending {size} bytes again; rename_max is {max}");
                     return Err(Error::TooBig(why));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// In a store whose folders are not all alike, one cannot become another kind of folder by a move.
+    fn may_change_place(&self, source: &Node, from: &Place, into: &Node) -> Result<()> {
+        let into_place = self.vfs.place_of(self.overlay(), into)?;
+        if let (Some(item), Some(into)) = (&source.entry, &into_place) {
+            return self.vfs.store.may_enter(item, into).map_err(not_permitted);
+        }
+        if source.is_folder() && !source.is_published() {
+            let will_be = into_place.and_then(|into| self.vfs.store.unborn(&into));
+            let left = self.vfs.node_in(self.overlay(), from.parent)?;
+            let left = self.vfs.place_of(self.overlay(), &left)?;
+            let was = left.and_then(|left| self.vfs.store.unborn(&left));
+            if was != will_be && !self.vfs.is_empty_in(self.overlay(), source)? {
+                let label = self.vfs.capabilities().label;
+                return Err(Error::NotPermitted(format!(
+                    "{label} cannot hold there what is in this folder"
+                )));
             }
         }
         Ok(())

@@ -5,16 +5,14 @@ use crate::model::{ContentVersion, Ino, Kind, Timestamp};
 
 use super::tree::told_time;
 use super::vfs::Vfs;
-use super::{Attr, Caller, Error, Fh, Result, SetAttr, SetTime};
+use super::{Attr, Caller, Fh, Result, SetAttr, SetTime};
 
 impl Vfs {
     /// Changes attributes. Length goes to the file's bytes; the rest is kept on this machine.
     pub async fn setattr(&self, caller: Caller, ino: Ino, fh: Option<Fh>, set: SetAttr) -> Result<Attr> {
         let _ = caller;
         self.used();
-        if self.config.read_only {
-            return Err(Error::ReadOnly);
-        }
+        self.writable()?;
         if let Some(size) = set.size {
             self.set_size(ino, fh, size).await?;
         }

@@ -321,6 +321,9 @@ impl Inner {
         if self.config.read_only {
             return Err(Error::ReadOnly);
         }
+        if let Some(why) = self.config.login_may_not {
+            return Err(Error::LoginMayNot(why));
+        }
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Error::NotPermitted("the drive is being unmounted".into()));
         }

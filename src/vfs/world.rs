@@ -273,6 +273,15 @@ impl World for Vfs {
             });
             self.notice(Notice::Attributes { ino: place.parent });
         }
+        // A folder that is not empty after all shows what is in it.
+        let node = self.blocking(move |vfs| vfs.node(ino)).await;
+        if let Ok(node) = node
+            && node.is_folder()
+            && let Some(id) = node.id
+            && let Err(error) = self.list_now(&id).await
+        {
+            tracing::debug!(%id, "a folder that stays could not be listed again: {error}");
+        }
     }
 
     fn problem(&self, ino: Ino, text: &str) {
@@ -314,11 +323,16 @@ impl Vfs {
             self.catalog.remove(old, now)?;
         }
         let mut names = self.names_for(entry)?;
-        let mut bindings = Vec::new();
+        let (mut bindings, mut misplaced) = (Vec::new(), Vec::new());
         for place in places {
             let Some(parent) = self.node(place.parent)?.id else {
                 continue;
             };
+            if !entry.parents.is_empty() && !entry.parents.contains(&parent) {
+                // The store put it somewhere else on purpose: the folder is asked what it holds instead.
+                misplaced.push((parent, place));
+                continue;
+            }
             names.bind(parent.clone(), entry.id.clone(), place.name.clone(), entry.name.clone());
             if place.name != Name::from_store(&entry.name) {
                 let (id, store_name) = (entry.id.clone(), entry.name.clone());
@@ -333,6 +347,14 @@ impl Vfs {
         // Identity may have moved to another node since the catalog last heard of the item.
         self.catalog.set_ino(&entry.id, ino)?;
         self.catalog.put_entry(ino, entry, now, &names)?;
+        for (folder, place) in misplaced {
+            self.catalog.invalidate_listing(&folder)?;
+            self.notice(Notice::Entry {
+                parent: place.parent,
+                name: place.name.clone(),
+            });
+            self.notice(Notice::Attributes { ino: place.parent });
+        }
         // Read and written under one lock: a program may set a time at this moment.
         let mut guard = self.journal.lock();
         if let Some(attr) = self.journal.attr(ino).filter(|attr| attr.mtime.is_some()) {

@@ -40,7 +40,12 @@ impl Vfs {
         let pending = node.change.as_ref().map(|c| c.fields.clone()).unwrap_or_default();
         if let Some(entry) = &node.entry {
             for (field, held) in writable_fields(entry) {
-                if !held.values.is_empty() && pending.get(field).is_none_or(|values| !values.is_empty()) {
+                let pends = pending.get(field);
+                let shown = match pends {
+                    Some(values) => !values.is_empty(),
+                    None => !held.values.is_empty() && self.store.lists_field(entry, field),
+                };
+                if shown {
                     names.push(field.clone());
                 }
             }
@@ -256,7 +261,10 @@ impl Vfs {
                 .to_owned(),
             "store" => self.capabilities().kind.to_owned(),
             "state" => self.state_text(node).to_owned(),
-            "error" => change.and_then(|c| c.last_error.clone()).ok_or(Error::NoData)?,
+            "error" => {
+                let told = change.and_then(|c| c.last_error.clone());
+                told.or_else(|| self.why_local(node)).ok_or(Error::NoData)?
+            }
             "version" => entry
                 .map(|e| e.version.as_str().to_owned())
                 .filter(|v| !v.is_empty())
@@ -281,6 +289,26 @@ impl Vfs {
 }
 
 impl Inner {
+    /// Why a file stays on this machine although nothing was tried, if it does.
+    pub(super) fn why_local(&self, node: &Node) -> Option<String> {
+        let change = node.change.as_ref()?;
+        let State::Local { why } = change.state else {
+            return None;
+        };
+        let label = self.capabilities().label;
+        match why {
+            LocalReason::Junk => Some("names like this stay on this machine".to_owned()),
+            LocalReason::Empty => Some(format!("{label} keeps no empty files: it is sent when it has bytes")),
+            LocalReason::NameRefused => {
+                let place = change.placing.as_ref()?.now.first()?;
+                self.store
+                    .check_name(&place.name, node.kind)
+                    .err()
+                    .map(|rule| rule.to_string())
+            }
+        }
+    }
+
     /// Where a node stands, in one word.
     pub(super) fn state_text(&self, node: &Node) -> &'static str {
         let Some(change) = &node.change else { return "synced" };

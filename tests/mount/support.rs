@@ -276,10 +276,15 @@ impl<S: BuiltIn> World<S> {
 
     /// Mounts with these options, and waits until the mount answers.
     pub fn mount(&self, options: &str) -> Mount {
+        self.mount_source(&self.source(), options)
+    }
+
+    /// The same for a source that the configuration names, or a folder of it.
+    pub fn mount_source(&self, source: &str, options: &str) -> Mount {
         let mut command = self.assetfs();
         command
             .arg("mount")
-            .arg(self.source())
+            .arg(source)
             .arg(self.mountpoint())
             .args(["-o", options]);
         let output = finish(command, MOUNT_DEADLINE);
@@ -298,6 +303,13 @@ impl<S: BuiltIn> World<S> {
         let output = finish(command, MOUNT_DEADLINE);
         assert!(!output.status.success(), "it must not mount: {}", text(&output));
         output
+    }
+
+    /// What the server counted while `work` ran, whatever is still to be sent.
+    pub fn requests_meanwhile(&self, work: impl FnOnce()) -> Counters {
+        self.server().gate().traffic().reset();
+        work();
+        self.counters()
     }
 
     /// What the server counted while `work` ran, up to the last upload.

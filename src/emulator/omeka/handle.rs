@@ -126,6 +126,20 @@ impl Handle {
         }))
     }
 
+    /// The texts of an item, in their order: the element's name, the words, and whether they count as HTML.
+    pub fn item_texts(&self, item: u64) -> Vec<(&'static str, String, bool)> {
+        let archive = self.site.archive.lock();
+        let texts = archive.items.get(&item).map(|item| item.record.texts.as_slice());
+        texts
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|text| {
+                let element = elements::ELEMENTS.iter().find(|known| known.id == text.element)?;
+                Some((element.name, text.text.clone(), text.html))
+            })
+            .collect()
+    }
+
     /// Adds one text to an item. The element goes by its name within any set.
     pub fn add_item_text(&self, item: u64, element: &str, text: &str, html: bool) {
         let now = self.site.now();
@@ -210,6 +224,25 @@ impl Handle {
             .map(|file| file.stored_name.clone());
         if let Some(name) = name {
             self.site.vault.remove(&name);
+        }
+    }
+
+    /// Puts other bytes in place of a file's and leaves its record alone, as a failing disk does.
+    ///
+    /// # Errors
+    /// When the data directory cannot be written.
+    pub async fn damage_original(&self, file: u64, bytes: &[u8]) -> io::Result<()> {
+        let name = self
+            .site
+            .archive
+            .lock()
+            .files
+            .get(&file)
+            .map(|file| file.stored_name.clone());
+        let arrived = self.site.vault.take(bytes).await?;
+        match name {
+            Some(name) => self.site.vault.keep(arrived, &name),
+            None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 

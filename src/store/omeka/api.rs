@@ -105,6 +105,21 @@ impl Api {
         json(&answer, "create folder", name)
     }
 
+    /// Whether the key belongs to somebody who may make records. The site looks at that before it looks at what is to be
+    /// made, so it is asked for nothing.
+    pub(super) async fn may_make_items(&self) -> Result<bool> {
+        let [_, _, route, ..] = Resource::Items.routes();
+        let request = self
+            .request(Method::POST, Resource::Items, None, route)
+            .json(&Value::Array(Vec::new()));
+        match self.call(request, "ask for the key's rights", "").await {
+            Err(error) if error.kind == ErrorKind::Denied => Ok(false),
+            Err(error) if status(&error) == Some(400) => Ok(true),
+            Err(error) => Err(error),
+            Ok(_) => Ok(true),
+        }
+    }
+
     /// Changes a record.
     pub(super) async fn put(&self, id: Id, body: &Value, operation: &'static str) -> Result<Value> {
         let (resource, number) = id.resource();

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::model::{FieldChanges, Value as Text};
 use crate::store::{ErrorKind, Result, StoreError};
 
-use super::decode::list;
+use super::decode::{TITLE, list};
 use super::id::Id;
 use super::vocabulary::Words;
 
@@ -84,6 +84,13 @@ pub(super) fn check(id: Id, changes: &FieldChanges, words: &Words) -> Result<()>
     for (field, values) in changes {
         let meaning = Meaning::of(field).ok_or_else(|| invalid(field, "the site has no such field"))?;
         check_place(id, meaning, field)?;
+        if meaning == Meaning::Element(TITLE) && values.is_empty() && !matches!(id, Id::File(_)) {
+            return Err(error(
+                ErrorKind::Denied,
+                field,
+                "it is the folder's name: rename the folder",
+            ));
+        }
         check_values(meaning, field, values, words)?;
     }
     Ok(())
@@ -153,6 +160,8 @@ pub(super) fn check_text(field: &str, text: &str) -> Result<()> {
 
 fn flag(field: &str, values: &[Text]) -> Result<bool> {
     match values {
+        // Taken away: as it is in a new record.
+        [] => Ok(false),
         [value] if matches!(value.text.as_str(), "true" | "1") => Ok(true),
         [value] if matches!(value.text.as_str(), "false" | "0") => Ok(false),
         _ => Err(invalid(field, "either true or false")),
@@ -238,7 +247,9 @@ fn replaced<'a>(record: &'a Value, element: u64, values: &'a [Text]) -> impl Ite
         .filter(move |old| old["element"]["id"].as_u64() == Some(element))
         .map(|old| old["html"].as_bool().unwrap_or_default());
     values.iter().map(move |value| {
-        let html = value.html || marks.next().unwrap_or_default();
+        // Taken for each value, marked or not: the next one stands at the next position.
+        let mark = marks.next().unwrap_or_default();
+        let html = value.html || mark;
         text(element, &Value::from(value.text.as_str()), html)
     })
 }
@@ -322,6 +333,25 @@ mod tests {
                 (39, "<i>C</i>", true),
                 (39, "D", false),
                 (39, "E", false),
+                (41, "Desc", false)
+            ]
+        );
+    }
+
+    /// A value that came with its mark once left the mark of its position to the value after it.
+    #[test]
+    fn a_mark_stays_at_its_position() {
+        let marked = Text {
+            html: true,
+            ..Text::from("<b>A</b>")
+        };
+        let values = [marked, "plain".into()];
+        assert_eq!(
+            shown(&texts(&old(), &[(39, &values)])),
+            [
+                (50, "Title", false),
+                (39, "<b>A</b>", true),
+                (39, "plain", false),
                 (41, "Desc", false)
             ]
         );

@@ -71,6 +71,18 @@ impl Names {
         Ok(())
     }
 
+    /// Whether the name is refused the moment a file gets it. Names without an extension, and with one that nobody knows,
+    /// are what programs give to files that they rename when they are done: those have time until they are uploaded.
+    pub(super) fn refuses_at_once(&self, name: &Name) -> Result<()> {
+        let extension = name.extension();
+        let known = SCRIPTS.contains(&extension.as_str()) || REFUSED.contains(&extension.as_str());
+        let bare = extension.is_empty() && !looks_temporary(name.as_str());
+        if known || bare || name.as_str().chars().any(|c| c.len_utf8() > 3) || self.was_refused(&extension) {
+            return self.check(name, Kind::File);
+        }
+        Ok(())
+    }
+
     fn was_refused(&self, extension: &str) -> bool {
         let now = self.clock.elapsed();
         self.refused
@@ -90,6 +102,20 @@ impl Names {
             refused.insert(name.extension(), now);
         }
     }
+}
+
+/// Whether a name without an extension is one that a program made up, for `sed -i`, an editor's trial or a library's
+/// temporary file, and not one that a person gave.
+fn looks_temporary(name: &str) -> bool {
+    let made_up =
+        |rest: &str| rest.len() >= 6 && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let marked = name.starts_with(['.', '#', '~']) || name.ends_with(['~', '#']);
+    let digits = !name.is_empty() && name.chars().all(|c| c.is_ascii_digit());
+    marked
+        || digits
+        || ["sed", "tmp", "temp"]
+            .iter()
+            .any(|mark| name.strip_prefix(mark).is_some_and(made_up))
 }
 
 /// The title that a folder's name stands for.
@@ -138,6 +164,43 @@ mod tests {
         let open = Names::new(true, clock);
         assert!(takes(&open, "Makefile") && takes(&open, "page.html"));
         assert!(!takes(&open, "evil.php") && !takes(&open, "emoji😀.txt"));
+    }
+
+    #[test]
+    fn only_what_no_program_makes_up_is_refused_at_once() {
+        let clock = ManualClock::starting(Timestamp::from_secs(0));
+        let names = Names::new(false, clock.clone());
+        let refused = |names: &Names, name: &str| names.refuses_at_once(&Name::from_store(name)).is_err();
+        for name in [
+            "page.html",
+            "pic.SVG",
+            "x.md",
+            "x.json",
+            "t.csv",
+            "e.php",
+            "Makefile",
+            "README",
+            "sedan",
+            "tmp",
+            "emoji😀.txt",
+        ] {
+            assert!(refused(&names, name), "{name}");
+        }
+        for name in [
+            "note.txt",
+            "scene.blend",
+            "sedAbC123",
+            "4913",
+            "tmpab_12-x9",
+            ".hidden",
+            ".note.txt.Ab12Cd",
+            "photo.jpg_exiftool_tmp",
+            "x.tmp",
+        ] {
+            assert!(!refused(&names, name), "{name}");
+        }
+        let open = Names::new(true, clock);
+        assert!(!refused(&open, "page.html") && !refused(&open, "Makefile") && refused(&open, "e.php"));
     }
 
     #[test]

@@ -147,11 +147,14 @@ impl OmekaStore {
     async fn item_for(&self, parent: &ItemId, name: &Name, progress: &dyn Progress) -> Result<(u64, Made)> {
         match Id::parse(parent)? {
             Id::Item(item) => Ok((item, Made::Before)),
-            Id::Collection(collection) if self.config.item_per_file => {
+            place @ (Id::Collection(_) | Id::Site) if self.config.item_per_file => {
                 if let Some(note) = Note::read(progress) {
                     return Ok((note.item, Made::ForThis));
                 }
-                let body = in_collection(collection);
+                let body = match place {
+                    Id::Collection(collection) => in_collection(collection),
+                    Id::Site | Id::Item(_) | Id::File(_) => Map::new(),
+                };
                 let item = self.make_folder(Resource::Items, name, body).await?;
                 let (_, item) = Id::parse(&item.id)?.resource();
                 Note { item, newest: None }.save(progress);
@@ -241,7 +244,7 @@ fn capabilities(config: &OmekaConfig) -> Capabilities {
         links: Support::No,
         server_copy: Support::No,
         copy_keeps_name: false,
-        create_file: CreateFile::FromDepth(1),
+        create_file: CreateFile::FromDepth(if config.item_per_file { 0 } else { 1 }),
         create_folder: CreateFolder::AboveDepth(2),
         remove_folder: Support::Yes,
         empty_files: Support::No,
@@ -430,7 +433,12 @@ impl Store for OmekaStore {
 
     async fn check_fields(&self, item: &Entry, changes: &FieldChanges) -> Result<()> {
         let words = self.vocabulary.words(&fields::names_to_know(changes)).await?;
-        fields::check(Id::parse(&item.id)?, changes, &words)
+        let id = match item.kind {
+            // Not in the site yet.
+            Kind::File if item.id.as_str().is_empty() => Id::File(0),
+            Kind::File | Kind::Folder => Id::parse(&item.id)?,
+        };
+        fields::check(id, changes, &words)
     }
 
     fn field_name(&self, xattr: &str, kind: Kind) -> Option<FieldName> {
@@ -455,20 +463,68 @@ impl Store for OmekaStore {
             _ => {}
         }
         let field = xattr.strip_prefix("omeka.")?;
-        match field.strip_prefix("dublincore.") {
-            Some(element) => lines(dublin_core(element)),
-            None => fields::Meaning::of(field).and_then(|_| lines(field.to_owned())),
+        if let Some(element) = field.strip_prefix("dublincore.") {
+            return lines(dublin_core(element));
+        }
+        // As the API spells it.
+        if let Some(which) = field.strip_prefix("file_urls.") {
+            return lines(format!("{which}_url"));
+        }
+        fields::Meaning::of(field).and_then(|_| lines(field.to_owned()))
+    }
+
+    fn lists_field(&self, item: &Entry, field: &str) -> bool {
+        let value = item.fields.get(field).map(|field| field.values.as_slice());
+        match field {
+            // The name of a folder is its title: a copy under another name must not be renamed back by its attributes.
+            decode::TITLE => item.kind == Kind::File,
+            "featured" => value != Some(&["false".into()]),
+            "public" => self.config.public || value != Some(&["false".into()]),
+            _ => true,
         }
     }
 
     fn may_hold(&self, parent: &Entry, kind: Kind) -> Result<()> {
         let fits = match (Id::parse(&parent.id)?, kind) {
             (Id::Item(_), Kind::File) => true,
-            (Id::Collection(_), Kind::File) => self.config.item_per_file,
+            (Id::Site | Id::Collection(_), Kind::File) => self.config.item_per_file,
             (Id::Site | Id::Collection(_), Kind::Folder) => true,
-            (Id::Site | Id::File(_), Kind::File) | (Id::Item(_) | Id::File(_), Kind::Folder) => false,
+            (Id::File(_), Kind::File) | (Id::Item(_) | Id::File(_), Kind::Folder) => false,
         };
         if fits { Ok(()) } else { Err(no_place(&parent.id, kind)) }
+    }
+
+    fn unborn(&self, parent: &Entry) -> Option<Entry> {
+        let id = match Id::parse(&parent.id).ok()? {
+            Id::Site => Id::Collection(0),
+            Id::Collection(_) => Id::Item(0),
+            Id::Item(_) | Id::File(_) => return None,
+        };
+        Some(Entry::folder(id.to_item_id(), "", Vec::new()))
+    }
+
+    fn may_enter(&self, item: &Entry, into: &Entry) -> Result<()> {
+        let refuse = |why| Err(StoreError::new(ErrorKind::Denied, "move", item.id.as_str()).because(why));
+        match (Id::parse(&item.id)?, Id::parse(&into.id)?) {
+            (Id::Collection(_), Id::Site) | (Id::Item(_), Id::Collection(_)) => Ok(()),
+            (Id::Item(_), Id::Site) if item.parents.contains(&into.id) => Ok(()),
+            (Id::Item(_), Id::Site) => refuse("the site cannot take an item out of its collection"),
+            (Id::File(_), _) => self.may_hold(into, Kind::File),
+            (Id::Site | Id::Collection(_) | Id::Item(_), _) => {
+                refuse("collections are only possible at the top, and items in collections")
+            }
+        }
+    }
+
+    async fn may_change(&self) -> Result<bool> {
+        if !self.api.has_key() {
+            return Ok(false);
+        }
+        self.api.may_make_items().await
+    }
+
+    fn refuses_at_once(&self, name: &Name) -> Result<()> {
+        self.names.refuses_at_once(name)
     }
 
     fn check_name(&self, name: &Name, kind: Kind) -> Result<()> {

@@ -1,5 +1,9 @@
 //! An archive as a drive: what an archivist does with it, and what it costs.
 
+mod programs;
+mod refusals;
+mod trouble;
+
 use assetfs::emulator::common::{Action, FaultRule, When};
 use assetfs::emulator::omeka::{OmekaOptions, Seed};
 
