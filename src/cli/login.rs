@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use super::output;
 use crate::daemon::config::{Config, check_name};
 use crate::daemon::credentials::{Credentials, SecretName, secrets_of};
+use crate::daemon::keyring::{self, Label};
 use crate::daemon::options::MountOptions;
-use crate::daemon::places::{Places, expand_home};
+use crate::daemon::places::{Places, expand_home, is_root};
 use crate::daemon::run::Plan;
 use crate::daemon::source::{Source, StoreKind};
 use crate::daemon::{Failure, assemble};
@@ -31,6 +32,12 @@ pub struct Args {
     /// Read the secrets from standard input, one a line
     #[arg(long)]
     stdin: bool,
+    /// Keep the secrets in the desktop's keyring [default: where there is one]
+    #[arg(long, conflicts_with = "file")]
+    keyring: bool,
+    /// Keep the secrets in files of mode 0600 beside the configuration
+    #[arg(long)]
+    file: bool,
     /// Also over plain http to another machine
     #[arg(long)]
     allow_http: bool,
@@ -53,14 +60,15 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let described = with_lines(&text, &args.name, &lines);
     let config = Config::parse(places.config.clone(), &described)?;
     let source = Source::parse(&args.name, &config)?;
-    let mut files = Vec::new();
+    let by_choice = where_to(args);
+    let mut homes = Vec::new();
     for secret in secrets_of(source.kind) {
-        files.push((secret, secret_file(secret, &source, places)?));
+        homes.push((secret, home_of(secret, &source, by_choice, places)?));
     }
     let given = ask_secrets(args, source.kind)?;
     prove(&source, &given, places)?;
 
-    keep(&files, &given, &described, &source, places)?;
+    keep(&homes, &given, &described, &source, places)?;
     output::line(format_args!("assetfs mount --read-only {}", args.name))?;
     output::line(format_args!("assetfs mount {}", args.name))?;
     Ok(ExitCode::SUCCESS)
@@ -161,18 +169,44 @@ fn prove(source: &Source, given: &[(&'static str, Secret)], places: &Places) -> 
     Ok(())
 }
 
-/// Where a secret of a store is kept by `login`.
+/// Where a secret of a store is kept by `login`, when it is a file.
 pub fn own_secret_file(config: &Path, name: &str, key: &str) -> PathBuf {
     config.with_file_name(format!("{name}.{key}"))
 }
 
-/// The file that a secret goes to: what the section says, or one beside the configuration.
-fn secret_file(secret: &SecretName, source: &Source, places: &Places) -> Result<PathBuf, Failure> {
+/// Where a secret goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Home {
+    File(PathBuf),
+    Keyring(Label),
+}
+
+/// Which kind of place new secrets get. Root's mounts come up without a desktop.
+fn where_to(args: &Args) -> Choice {
+    if args.keyring || (!args.file && !is_root() && keyring::is_there()) {
+        Choice::Keyring
+    } else {
+        Choice::File
+    }
+}
+
+/// A kind of place for secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    File,
+    Keyring,
+}
+
+/// Where a secret goes: where the section says, or a new place.
+fn home_of(secret: &SecretName, source: &Source, choice: Choice, places: &Places) -> Result<Home, Failure> {
     let named = |suffix: &str| source.section.get(&format!("{}{suffix}", secret.key));
     if let Some(file) = named("_file") {
-        return Ok(expand_home(Path::new(file)));
+        return Ok(Home::File(expand_home(Path::new(file))));
     }
-    for suffix in ["_command", ""] {
+    if named("_keyring").is_some_and(|owner| owner == "true") {
+        return Ok(Home::Keyring(Label::new(&source.name, secret.key)));
+    }
+    for suffix in ["_keyring", "_command", ""] {
         if named(suffix).is_some() {
             return Err(Failure::usage(format!(
                 "[{}] has its own `{}{suffix}`: change it there, or take it out first",
@@ -180,12 +214,15 @@ fn secret_file(secret: &SecretName, source: &Source, places: &Places) -> Result<
             )));
         }
     }
-    Ok(own_secret_file(&places.config, &source.name, secret.key))
+    Ok(match choice {
+        Choice::Keyring => Home::Keyring(Label::new(&source.name, secret.key)),
+        Choice::File => Home::File(own_secret_file(&places.config, &source.name, secret.key)),
+    })
 }
 
 /// Writes the secrets first and then what names them: a crash between the two leaves nothing that is wrong.
 fn keep(
-    files: &[(&SecretName, PathBuf)],
+    homes: &[(&SecretName, Home)],
     given: &[(&'static str, Secret)],
     described: &str,
     source: &Source,
@@ -195,14 +232,22 @@ fn keep(
         create_private_dir(folder)?;
     }
     let mut lines = Vec::new();
-    for (secret, file) in files {
+    for (secret, home) in homes {
         let Some((_, value)) = given.iter().find(|(key, _)| *key == secret.key) else {
             continue;
         };
-        write_atomic(file, format!("{}\n", value.expose()).as_bytes())?;
-        let key = format!("{}_file", secret.key);
+        let (key, named) = match home {
+            Home::File(file) => {
+                write_atomic(file, format!("{}\n", value.expose()).as_bytes())?;
+                (format!("{}_file", secret.key), file.display().to_string())
+            }
+            Home::Keyring(label) => {
+                keyring::keep(label, value)?;
+                (format!("{}_keyring", secret.key), "true".to_owned())
+            }
+        };
         if !source.section.contains_key(&key) {
-            lines.push(format!("{key} = {}", quoted(&file.display().to_string())));
+            lines.push(format!("{key} = {}", quoted(&named)));
         }
     }
     let text = with_lines(described, &source.name, &lines);
@@ -267,6 +312,8 @@ mod tests {
                 kind: Some(kind),
                 url: Some("https://a.example/\"api".into()),
                 stdin: true,
+                keyring: false,
+                file: true,
                 allow_http: true,
             };
             let text = with_lines("", &args.name, &description(&args).unwrap());

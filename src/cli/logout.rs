@@ -7,6 +7,7 @@ use super::login::own_secret_file;
 use super::{kept, output};
 use crate::daemon::config::Config;
 use crate::daemon::credentials::secrets_of;
+use crate::daemon::keyring::{self, Label};
 use crate::daemon::places::{Places, expand_home};
 use crate::daemon::source::Source;
 use crate::daemon::{Failure, registry};
@@ -32,6 +33,14 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     for secret in secrets_of(source.kind) {
         let own = own_secret_file(&places.config, &args.name, secret.key);
         if remove_if_there(&own)? {
+            removed += 1;
+        }
+        if source
+            .section
+            .get(&format!("{}_keyring", secret.key))
+            .is_some_and(|owner| owner == "true")
+            && keyring::forget(&Label::new(&args.name, secret.key))?
+        {
             removed += 1;
         }
         for suffix in ["_file", "_command", ""] {

@@ -116,7 +116,7 @@ fn all_secrets() -> Vec<&'static str> {
 fn known_keys() -> Vec<String> {
     let mut known: Vec<String> = vec!["kind".into(), "url".into()];
     for secret in all_secrets() {
-        known.extend(["", "_file", "_command"].map(|suffix| format!("{secret}{suffix}")));
+        known.extend(["", "_file", "_command", "_keyring"].map(|suffix| format!("{secret}{suffix}")));
     }
     known.extend(MountOptions::names().into_iter().map(|name| name.replace('-', "_")));
     known

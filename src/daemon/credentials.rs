@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::Failure;
+use super::keyring::{self, Label};
 use super::places::expand_home;
 use super::source::StoreKind;
 use crate::http::Secret;
@@ -137,6 +138,20 @@ fn find(
     }
     if let Some(command) = section.get(&format!("{}_command", name.key)) {
         return ask(command, name.key).map(Some);
+    }
+    if let Some(wanted) = section
+        .get(&format!("{}_keyring", name.key))
+        .filter(|word| *word != "false")
+    {
+        // `true` is the store's own entry; another name shares that store's.
+        let owner = if wanted == "true" { store } else { wanted };
+        let found = keyring::find(&Label::new(owner, name.key))?;
+        return found.map(Some).ok_or_else(|| {
+            Failure::new(format!(
+                "the desktop's keyring has no {} of {owner}: `assetfs login {owner}` puts it there",
+                name.key
+            ))
+        });
     }
     section.get(name.key).map(|value| tidy(value, name.key)).transpose()
 }

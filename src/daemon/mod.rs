@@ -1,6 +1,6 @@
 //! A mount from its configuration to its last upload.
 //!
-//! - [`config`], [`source`], [`credentials`], [`options`], [`places`]: what is asked for, from files, environment and
+//! - [`config`], [`source`], [`credentials`], [`keyring`], [`options`], [`places`]: what is asked for, from files, environment and
 //!   command line.
 //! - [`assemble`]: the one place where the stack is put together.
 //! - [`mountpoint`]: whether something can be mounted there, said before it is tried.
@@ -16,6 +16,7 @@ pub mod control;
 pub mod credentials;
 pub mod detach;
 mod failure;
+pub mod keyring;
 pub mod metrics;
 pub mod mountpoint;
 pub mod options;

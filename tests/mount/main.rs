@@ -5,6 +5,7 @@ mod commands;
 mod flextype;
 mod helper;
 mod im4;
+mod keyring;
 mod large;
 mod login;
 mod metadata;
