@@ -74,6 +74,19 @@ impl Catalog {
         })
     }
 
+    /// How many folders and how many files of `parent` are known.
+    pub fn child_counts(&self, parent: &ItemId) -> Result<(u64, u64)> {
+        self.read(|db| {
+            db.prepare_cached(
+                "SELECT coalesce(sum(n.kind = 1), 0), coalesce(sum(n.kind = 0), 0)
+                 FROM edges AS e JOIN nodes AS n ON n.n = e.child WHERE e.parent = ?1",
+            )?
+            .query_row([parent.as_str()], |row| {
+                Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+            })
+        })
+    }
+
     /// Every folder that `id` is known to be in, and its name there, in the order of the folders' ids.
     pub fn parents(&self, id: &ItemId) -> Result<Vec<(ItemId, Name)>> {
         self.read(|db| {

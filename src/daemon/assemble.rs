@@ -83,6 +83,7 @@ pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failur
                 .delete_max
                 .map_or(UploaderConfig::default().delete_max, |n| n as usize),
         },
+        budget: Some(built.client.budget().clone()),
         staging_dir: places.state.join("staging"),
     };
     let vfs = Vfs::start(parts, root).await.map_err(Failure::new)?;
@@ -279,6 +280,7 @@ fn vfs_config(options: &MountOptions, read_only: bool) -> VfsConfig {
         list_ttl: options.list_ttl.unwrap_or(usual.list_ttl),
         poll: options.poll.unwrap_or(usual.poll),
         fresh: options.fresh.unwrap_or(usual.fresh),
+        stale_max: options.stale_max.unwrap_or(usual.stale_max),
         strict_names: options.strict_names.unwrap_or(usual.strict_names),
         passthrough: !options.no_passthrough.unwrap_or(false),
         host: host_name().unwrap_or(usual.host),

@@ -65,6 +65,9 @@ pub struct MountOptions {
     /// Ask the store before an old listing is shown, and not after
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub fresh: Option<bool>,
+    /// How long ago a listing may have been confirmed and still be shown before the store is asked [default: 30d]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub stale_max: Option<Duration>,
     /// Names that stay on this machine, besides the usual ones: patterns with `*` and `?`, separated by `:`
     #[arg(long, value_name = "PATTERNS")]
     pub junk: Option<String>,
@@ -202,6 +205,7 @@ impl MountOptions {
             list_ttl,
             poll,
             fresh,
+            stale_max,
             junk,
             deadline,
             rate,

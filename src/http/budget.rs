@@ -77,6 +77,10 @@ pub trait Budget: Send + Sync + 'static {
     fn served(&self);
     /// For `status`.
     fn state(&self) -> BudgetState;
+    /// Requests that a day may cost, where that is limited.
+    fn daily(&self) -> Option<u64>;
+    /// How much is left of the allowance that is used up most: 1 is all of it.
+    fn left(&self) -> f64;
 }
 
 /// Waiters by virtual time (arrival plus class rank × [`AGEING_STEP`]), then by arrival.
@@ -277,6 +281,14 @@ impl Budget for LocalBudget {
         if state.paused_until <= now {
             state.next_pause = PAUSE_MIN;
         }
+    }
+
+    fn daily(&self) -> Option<u64> {
+        None
+    }
+
+    fn left(&self) -> f64 {
+        1.0
     }
 
     fn state(&self) -> BudgetState {

@@ -130,6 +130,11 @@ impl Client {
         &self.config.base_url
     }
 
+    /// How many requests the server allows.
+    pub fn budget(&self) -> &Arc<dyn Budget> {
+        &self.config.budget
+    }
+
     /// What was done so far.
     pub fn snapshot(&self) -> Snapshot {
         self.counters.snapshot(self.config.budget.state())
@@ -164,7 +169,7 @@ impl Client {
     fn persistence(&self) -> Persistence {
         let context = current_context();
         let wait_max = match context.class {
-            Class::Interactive => self.config.deadlines.interactive_wait,
+            Class::Interactive | Class::Crawler => self.config.deadlines.interactive_wait,
             Class::Upload | Class::Prefetch | Class::Background => self.config.deadlines.other_wait,
         };
         let pauses = ExponentialBuilder::new()

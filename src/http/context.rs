@@ -18,11 +18,19 @@ pub enum Class {
     Prefetch,
     /// Polling, tidying up.
     Background,
+    /// A program that looks at everything without anybody waiting for it: an indexer, a thumbnailer.
+    Crawler,
 }
 
 impl Class {
     /// All of them, most urgent first.
-    pub const ALL: [Class; 4] = [Class::Interactive, Class::Upload, Class::Prefetch, Class::Background];
+    pub const ALL: [Class; 5] = [
+        Class::Interactive,
+        Class::Upload,
+        Class::Prefetch,
+        Class::Background,
+        Class::Crawler,
+    ];
 
     /// Place in [`Class::ALL`].
     pub fn rank(self) -> u32 {
@@ -31,6 +39,7 @@ impl Class {
             Class::Upload => 1,
             Class::Prefetch => 2,
             Class::Background => 3,
+            Class::Crawler => 4,
         }
     }
 }

@@ -166,7 +166,10 @@ pub struct Capabilities {
     pub sizes: Sizes,
     /// How remote changes are found.
     pub change_feed: ChangeFeed,
-    /// How long a listing may lag behind a write.
+    /// Whether a folder's entry tells how many children it has, so that one request shows whether to list it again.
+    pub counts: Support,
+    /// How long a listing may lag behind a write. Where it may, what a listing leaves out is not believed to be gone until
+    /// a direct read says so.
     pub listing_lag_max: Duration,
     /// The largest file that may be uploaded, in bytes.
     pub file_bytes_max: Option<u64>,

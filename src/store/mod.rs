@@ -155,6 +155,13 @@ pub trait Store: Send + Sync + 'static {
     /// The children of `folder`. The entry's own [`Entry::children`] may save requests.
     fn list(&self, folder: &Entry) -> Listing;
 
+    /// The subfolders of `folder` alone, with the numbers of their children: the cheapest look at what became of many
+    /// folders at once. Only with [`Capabilities::counts`].
+    fn subfolders(&self, folder: &Entry) -> Listing {
+        let unsupported = StoreError::unsupported("subfolders", folder.id.as_str());
+        Box::pin(futures_util::stream::once(async { Err(unsupported) }))
+    }
+
     /// One item, fresh. [`ErrorKind::NotFound`] only on the server's positive word.
     async fn stat(&self, item: &ItemId) -> Result<Entry>;
 
@@ -291,7 +298,9 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
-    /// What has changed since `cursor` (`None`: start now). Only with a [`ChangeFeed`].
+    /// What has changed since `cursor`. `None`: proves that the store can tell, and answers a cursor no later than the making
+    /// of this object, so that nothing is missed that happened after a listing. [`ErrorKind::Unsupported`] when it cannot
+    /// tell after all. Only with a [`ChangeFeed`].
     async fn changes(&self, cursor: Option<&str>, now: Timestamp) -> Result<Changes> {
         let (_, _) = (cursor, now);
         Err(StoreError::unsupported("changes", ""))

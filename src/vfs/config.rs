@@ -41,6 +41,8 @@ pub struct VfsConfig {
     pub poll: Duration,
     /// Ask before answering when a listing is older than `list_ttl`.
     pub fresh: bool,
+    /// Ask before answering when a listing is older than this, in any case.
+    pub stale_max: Duration,
     /// Names that the store refuses are refused at create, and not kept local for a while.
     pub strict_names: bool,
     /// Whether complete files may be handed to the kernel.
@@ -68,6 +70,7 @@ impl Default for VfsConfig {
             list_ttl: Duration::from_secs(60),
             poll: Duration::from_secs(60),
             fresh: false,
+            stale_max: Duration::from_secs(30 * 86_400),
             strict_names: false,
             passthrough: true,
             host: "this machine".into(),

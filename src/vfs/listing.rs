@@ -12,10 +12,14 @@ use crate::http::{Class, Context, current_context, with_context};
 use crate::journal::{Change, Durability, Overlay, State, Write};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 
+use super::confirm::Listed;
 use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{LARGE_FOLDER_ENTRIES, Vfs};
 use super::{Error, Notice, Result};
+
+/// The numbers of children that a parent's listing told are believed for this long.
+const COUNTS_MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// The user's own local names in one folder, and the names that pending changes occupy there.
 pub(super) struct LocalNames {
@@ -66,32 +70,46 @@ impl Bindings for LocalNames {
 }
 
 impl Vfs {
-    /// Makes sure that the folder's children are known. What is known is served at once, however old; it is then read
-    /// again behind the caller's back. Only what was never read is waited for.
+    /// Makes sure that the folder's children are known. What is known is served at once; whether it is still so is found
+    /// out behind the caller's back ([`super::check`]). Waited for is only what was never read, what is known to have
+    /// changed, what was confirmed too long ago, and what the mount is to ask for first. Where asking fails, what is known is
+    /// good enough.
     pub(super) async fn ensure_listed(&self, folder: &Node) -> Result<()> {
         let Some(id) = folder.id.clone() else { return Ok(()) };
-        self.used();
-        let now = self.clock.now();
-        self.used.lock().put(id.clone(), now);
+        self.used_folder(&id);
         let asked = id.clone();
-        let known = self.blocking(move |vfs| Ok(vfs.catalog.listing(&asked)?)).await?;
-        match known {
-            Some(listing) if listing.complete && now.since(listing.at) <= self.config.list_ttl => Ok(()),
-            Some(listing) if listing.complete && !self.config.fresh => {
-                let behind = Context {
-                    class: Class::Background,
-                    ..current_context()
-                };
-                self.begin_listing(&id, behind);
-                Ok(())
-            }
-            Some(_) | None => self.list_now(&id).await,
+        let Some(known) = self.blocking(move |vfs| Ok(vfs.catalog.listing(&asked)?)).await? else {
+            return self.list_now(&id).await;
+        };
+        let age = self.clock.now().since(known.at);
+        let bound = if self.config.fresh {
+            self.config.list_ttl
+        } else {
+            self.config.stale_max
+        };
+        if (!known.complete || age > bound)
+            && let Err(error) = self.list_now(&id).await
+        {
+            tracing::info!(%id, "what was known of a folder is shown: {error}");
         }
+        Ok(())
     }
 
     /// Reads a folder and waits for it, together with whoever else needs it.
     pub(super) async fn list_now(&self, id: &ItemId) -> Result<()> {
-        let mut done = self.begin_listing(id, current_context());
+        let context = current_context();
+        let (done, joined) = self.begin_listing(id, context.clone());
+        let outcome = self.listed(done).await;
+        // Who was there first may have had less of the allowance than we have.
+        if joined && matches!(&outcome, Err(Error::Store(e)) if e.is_transient()) && context.class == Class::Interactive
+        {
+            let (done, _) = self.begin_listing(id, context);
+            return self.listed(done).await;
+        }
+        outcome
+    }
+
+    async fn listed(&self, mut done: watch::Receiver<Option<Result<()>>>) -> Result<()> {
         let wait = async {
             match done.wait_for(Option::is_some).await {
                 Ok(result) => result.clone().unwrap_or(Err(Error::Internal)),
@@ -104,11 +122,11 @@ impl Vfs {
             .unwrap_or(Err(Error::TimedOut(deadline.as_secs())))
     }
 
-    /// Starts reading a folder unless it is being read already.
-    pub(super) fn begin_listing(&self, id: &ItemId, context: Context) -> watch::Receiver<Option<Result<()>>> {
+    /// Starts reading a folder unless it is being read already: then the second value is `true`.
+    fn begin_listing(&self, id: &ItemId, context: Context) -> (watch::Receiver<Option<Result<()>>>, bool) {
         let mut listings = self.listings.lock();
         if let Some(running) = listings.get(id) {
-            return running.clone();
+            return (running.clone(), true);
         }
         let (result, receiver) = watch::channel(None);
         listings.insert(id.clone(), receiver.clone());
@@ -121,7 +139,7 @@ impl Vfs {
             vfs.listings.lock().remove(&id);
             result.send_replace(Some(outcome));
         }));
-        receiver
+        (receiver, false)
     }
 
     async fn read_folder(&self, id: &ItemId) -> Result<()> {
@@ -133,7 +151,7 @@ impl Vfs {
         let began = self.clock.now();
         // Counts in a parent's old answer may be out of date: they are used only for a folder that is new to us.
         let known = self.catalog_listing_known(id).await?;
-        let asked = if known {
+        let asked = if known || began.since(folder.stat_at) > COUNTS_MAX_AGE {
             Entry {
                 children: None,
                 ..Entry::clone(&folder.entry)
@@ -146,9 +164,23 @@ impl Vfs {
         while let Some(batch) = stream.next().await {
             entries.extend(batch?);
         }
+        let listed = Listed {
+            folder: &folder.entry,
+            began,
+            entries: &entries,
+        };
+        let stay = if known {
+            self.still_there(listed).await?
+        } else {
+            Vec::new()
+        };
         let (id, ino, large) = (id.clone(), folder.ino, entries.len() >= LARGE_FOLDER_ENTRIES);
-        self.blocking(move |vfs| vfs.take_listing(&id, ino, began, entries))
-            .await?;
+        self.blocking(move |vfs| {
+            let told = vfs.catalog.by_id(&id)?.and_then(|node| node.entry.children);
+            vfs.take_listing(&id, ino, began, entries, stay)?;
+            vfs.note_counts(&id, told)
+        })
+        .await?;
         if large {
             self.return_memory().await;
         }
@@ -162,7 +194,14 @@ impl Vfs {
     }
 
     /// Takes a whole listing into the catalog and tells the kernel what is different. Blocks.
-    fn take_listing(&self, id: &ItemId, ino: Ino, began: Timestamp, entries: Vec<Entry>) -> Result<()> {
+    fn take_listing(
+        &self,
+        id: &ItemId,
+        ino: Ino,
+        began: Timestamp,
+        entries: Vec<Entry>,
+        stay: Vec<ItemId>,
+    ) -> Result<()> {
         let (entries, unsure) = self.without_unanswered(ino, entries);
         let ids: Vec<ItemId> = entries.iter().map(|e| e.id.clone()).collect();
         let inos = self.journal.inodes(&ids)?;
@@ -184,6 +223,7 @@ impl Vfs {
                 (began, self.capabilities().listing_lag_max),
             );
             kept.extend(unsure);
+            kept.extend(stay);
             (names, settled, kept)
         };
         let diff = self

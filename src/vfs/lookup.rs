@@ -13,12 +13,15 @@ impl Vfs {
     /// Finds a child by name. [`Lookup::Absent`] only when the folder is known whole.
     pub async fn lookup(&self, caller: Caller, parent: Ino, name: &Name) -> Result<Lookup> {
         let _ = caller;
-        self.used();
         let wanted = name.clone();
         let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
-        if let Some(attr) = found {
+        if let Some(attr) = found.filter(|_| !self.config.fresh) {
             // What is known is answered at once; whether it is still so is found out behind it.
-            self.refresh_behind(&folder).await;
+            match (attr.kind, &folder.id) {
+                (Kind::File, Some(id)) => self.used_folder(id),
+                // On the way to somewhere else.
+                (Kind::Folder, _) | (_, None) => self.used(),
+            }
             return Ok(Lookup::Found(attr));
         }
         self.ensure_listed(&folder).await?;
@@ -30,25 +33,6 @@ impl Vfs {
                 Some(attr) => Ok(Lookup::Found(attr)),
                 None => Ok(Lookup::Absent),
             },
-        }
-    }
-
-    async fn refresh_behind(&self, folder: &Node) {
-        if self.config.fresh {
-            return;
-        }
-        if let Err(error) = self.ensure_listed_if_known(folder).await {
-            tracing::debug!("{error}");
-        }
-    }
-
-    async fn ensure_listed_if_known(&self, folder: &Node) -> Result<()> {
-        let Some(id) = folder.id.clone() else { return Ok(()) };
-        let known = self.blocking(move |vfs| Ok(vfs.catalog.listing(&id)?)).await?;
-        if known.is_some_and(|l| l.complete) {
-            self.ensure_listed(folder).await
-        } else {
-            Ok(())
         }
     }
 

@@ -5,7 +5,9 @@
 //! reaches the store later. Operations on what is known never wait for the network.
 
 mod assets;
+mod check;
 mod config;
+mod confirm;
 mod control;
 mod error;
 mod files;

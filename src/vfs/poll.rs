@@ -1,24 +1,21 @@
 //! Finding out what others changed, and telling the kernel.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::catalog::Bindings;
-use crate::http::{Class, Context, with_context};
-use crate::model::{Ino, ItemId, Name};
+use crate::http::{Class, Context, current_context, with_context};
+use crate::model::{Entry, Ino, ItemId, Name};
 use crate::store::ChangeFeed;
 
 use super::tree::Node;
-use super::vfs::Vfs;
+use super::vfs::{Inner, Vfs};
 use super::{Attr, Result};
 
 /// Where the cursor of the change feed is kept in the catalog.
 const CURSOR: &str = "changes.cursor";
-/// A folder that nobody looked into for this long is not polled.
-const IN_USE_FOR: Duration = Duration::from_secs(600);
-/// Folders listed again at each poll, where there is no feed.
-const FOLDERS_PER_POLL_MAX: usize = 32;
-/// Pause between polls of a mount that nobody uses.
-const IDLE_POLL: Duration = Duration::from_secs(300);
+/// The longest pause between polls: of a mount that nobody uses, when the allowance runs out, or beside webhooks.
+const POLL_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Pause between attempts to give back what the store lent.
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
@@ -26,37 +23,66 @@ impl Vfs {
     /// Looks after the mount until it ends: polls, and gives back what the store lent.
     pub async fn run_upkeep(self) {
         let mut feed = self.capabilities().change_feed;
-        let mut tidied = self.clock.elapsed();
+        let (mut tidied, mut polled) = (self.clock.elapsed(), self.clock.elapsed());
         loop {
-            self.clock.sleep(self.upkeep_pause()).await;
-            if self.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            let poll = self.poll_pause();
+            let next = poll.map_or(tidied + TIDY_EVERY, |pause| (polled + pause).min(tidied + TIDY_EVERY));
+            let pause = next.saturating_sub(self.clock.elapsed());
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                // Somebody came back after a long time, or something is known to have changed.
+                () = self.wake_upkeep.notified() => {}
+            }
+            if self.stopping.load(Ordering::Relaxed) {
                 return;
             }
             let background = Context::of(Class::Background);
-            if self.clock.elapsed().saturating_sub(tidied) >= TIDY_EVERY {
-                tidied = self.clock.elapsed();
+            let now = self.clock.elapsed();
+            if now.saturating_sub(tidied) >= TIDY_EVERY {
+                tidied = now;
                 if let Err(error) = with_context(background.clone(), self.store.tidy()).await {
                     tracing::debug!("what the store lent could not be given back yet: {error}");
                 }
             }
-            if !self.config.poll.is_zero() {
+            if self
+                .poll_pause()
+                .is_some_and(|pause| now.saturating_sub(polled) >= pause)
+            {
+                polled = now;
                 feed = with_context(background, self.poll(feed)).await;
             }
         }
     }
 
-    /// The poll interval; longer while nobody uses the mount.
-    fn upkeep_pause(&self) -> Duration {
-        if self.config.poll.is_zero() {
-            return TIDY_EVERY;
+    /// The poll interval: as configured while the mount is used, longer the longer nobody does, near the end of the
+    /// allowance, and beside webhooks. `None`: no polling.
+    fn poll_pause(&self) -> Option<Duration> {
+        let least = self.config.poll;
+        if least.is_zero() {
+            return None;
         }
-        let last_use = self.last_use.load(std::sync::atomic::Ordering::Relaxed);
-        let idle = self.clock.elapsed().as_secs().saturating_sub(last_use);
-        if idle > IDLE_POLL.as_secs() {
-            self.config.poll.max(IDLE_POLL)
-        } else {
-            self.config.poll
+        let last_use = Duration::from_secs(self.last_use.load(Ordering::Relaxed));
+        let idle = self.clock.elapsed().saturating_sub(last_use);
+        let mut pause = least.max(idle / 2);
+        if self.webhooks.load(Ordering::Relaxed) {
+            pause = POLL_PAUSE_MAX;
         }
+        pause = pause.mul_f64(self.thrift());
+        Some(pause.min(POLL_PAUSE_MAX).max(least))
+    }
+
+    /// By what polling is slowed down because little is left of the allowance.
+    fn thrift(&self) -> f64 {
+        match self.budget.as_ref().map_or(1.0, |budget| budget.left()) {
+            left if left > 0.5 => 1.0,
+            left if left > 0.2 => 2.0,
+            _ => 5.0,
+        }
+    }
+
+    /// Deliveries tell what changes: polling is only a safety net from now on, or no longer.
+    pub fn rely_on_webhooks(&self, rely: bool) {
+        self.webhooks.store(rely, Ordering::Relaxed);
     }
 
     /// One poll. Answers how to ask next time.
@@ -66,51 +92,25 @@ impl Vfs {
         {
             tracing::debug!("the change feed failed: {error}");
             if error.errno() == libc::EOPNOTSUPP {
-                tracing::info!("the store does not tell changes; folders in use are read again instead");
+                tracing::info!("the store does not tell changes ({error}); folders in use are read again instead");
                 feed = ChangeFeed::Relist;
+                let forgotten = self.blocking(|vfs| Ok(vfs.catalog.kv_set(CURSOR, None)?)).await;
+                if let Err(error) = forgotten {
+                    tracing::debug!("{error}");
+                }
             }
         }
-        self.poll_folders(feed).await;
+        self.check_folders(feed).await;
         feed
     }
 
-    /// Folders in use whose listing is old are read again. With a feed this finds what the feed cannot tell: deletions.
-    async fn poll_folders(&self, feed: ChangeFeed) {
-        let now = self.clock.now();
-        let folders: Vec<ItemId> = {
-            let used = self.used.lock();
-            let recent = used
-                .iter()
-                .filter(|(_, at)| now.since(**at) <= IN_USE_FOR)
-                .map(|(id, _)| id.clone());
-            recent
-                .take(if feed == ChangeFeed::Feed {
-                    FOLDERS_PER_POLL_MAX / 4
-                } else {
-                    FOLDERS_PER_POLL_MAX
-                })
-                .collect()
-        };
-        for id in folders {
-            let asked = id.clone();
-            let listing = self
-                .blocking(move |vfs| Ok(vfs.catalog.listing(&asked)?))
-                .await
-                .ok()
-                .flatten();
-            let old =
-                listing.is_none_or(|l| self.clock.now().since(l.at) >= self.config.list_ttl.min(self.config.poll));
-            if old && let Err(error) = self.list_now(&id).await {
-                tracing::debug!(%id, "a folder in use could not be read again: {error}");
-                return;
-            }
-        }
-    }
-
     async fn poll_feed(&self) -> Result<()> {
-        let cursor = self.blocking(|vfs| Ok(vfs.catalog.kv_get(CURSOR)?)).await?;
+        let cursor = match self.blocking(|vfs| Ok(vfs.catalog.kv_get(CURSOR)?)).await? {
+            Some(cursor) => cursor,
+            None => self.store.changes(None, self.clock.now()).await?.cursor,
+        };
         let began = self.clock.now();
-        let changes = self.store.changes(cursor.as_deref(), began).await?;
+        let changes = self.store.changes(Some(&cursor), began).await?;
         self.blocking(move |vfs| {
             for entry in &changes.changed {
                 if vfs.may_be_ours(entry)? {
@@ -123,7 +123,11 @@ impl Vfs {
                     continue;
                 }
                 // Items in folders that were never read stay unknown: they are found when somebody looks.
-                let known = vfs.catalog.by_id(&entry.id)?.is_some();
+                let before = vfs.catalog.by_id(&entry.id)?.map(|node| node.entry);
+                if before.as_ref().is_some_and(|before| tells_nothing_new(before, entry)) {
+                    continue;
+                }
+                let known = before.is_some();
                 let mut shown = false;
                 for parent in &entry.parents {
                     shown |= vfs.catalog.listing(parent)?.is_some();
@@ -168,5 +172,41 @@ impl Vfs {
             Ok(Some(vfs.attr(ino)?))
         })
         .await
+    }
+}
+
+/// Looks overlap, so the same change is told several times.
+fn tells_nothing_new(before: &Entry, told: &Entry) -> bool {
+    let placed = told.parents.is_empty()
+        || told.parents.len() == before.parents.len() && told.parents.iter().all(|p| before.parents.contains(p));
+    placed
+        && !told.revision.is_empty()
+        && told.revision == before.revision
+        && told.name == before.name
+        && told.size == before.size
+        && told.availability == before.availability
+        && (before.fields_complete || !told.fields_complete)
+}
+
+impl Inner {
+    /// Somebody uses the drive: the poll goes on, and after a long rest at once. A crawler is nobody.
+    pub(super) fn used(&self) {
+        if current_context().class == Class::Crawler {
+            return;
+        }
+        let now = self.clock.elapsed().as_secs();
+        let before = self.last_use.swap(now, Ordering::Relaxed);
+        if now.saturating_sub(before) > self.config.poll.as_secs().saturating_mul(2) {
+            self.wake_upkeep.notify_one();
+        }
+    }
+
+    /// Somebody looked into a folder: it is kept up to date for a while.
+    pub(super) fn used_folder(&self, id: &ItemId) {
+        self.used();
+        if current_context().class != Class::Crawler {
+            let now = self.clock.now();
+            self.used.lock().put(id.clone(), now);
+        }
     }
 }

@@ -9,10 +9,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cache::{Body, Cache};
 use crate::catalog::Catalog;
+use crate::http::Budget;
 use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Uploader, UploaderConfig, Write};
 use crate::model::{ContentVersion, Entry, Ino, ItemId, SharedClock, Timestamp};
 use crate::store::{Capabilities, SharedStore};
 
+use super::check::{CountsSeen, Looks};
 use super::handles::Handles;
 use super::junk::Junk;
 use super::opens::Opens;
@@ -44,6 +46,8 @@ pub struct Parts {
     pub config: VfsConfig,
     /// What the uploader is allowed.
     pub uploader: UploaderConfig,
+    /// How many requests the store allows, where that bounds what is asked in the background.
+    pub budget: Option<Arc<dyn Budget>>,
     /// Where `df` looks: the folder with the staged bodies.
     pub staging_dir: std::path::PathBuf,
 }
@@ -76,6 +80,17 @@ pub struct Inner {
     /// Which version the kernel's pages of an inode are of, as far as is known: pages of another one are dropped at open,
     /// whether or not the word that they are old has arrived.
     pub(super) pages: Mutex<lru::LruCache<Ino, ContentVersion>>,
+    /// When each of them was last looked at by the poll.
+    pub(super) looked: Mutex<lru::LruCache<ItemId, Timestamp>>,
+    pub(super) counts_seen: CountsSeen,
+    pub(super) looks: Mutex<Looks>,
+    /// Since when items were missing in listings without proof that they are gone.
+    pub(super) missed: Mutex<lru::LruCache<ItemId, Timestamp>>,
+    pub(super) budget: Option<Arc<dyn Budget>>,
+    /// Ends the pause before the next poll.
+    pub(super) wake_upkeep: tokio::sync::Notify,
+    /// Whether deliveries tell what changes.
+    pub(super) webhooks: AtomicBool,
     /// Staged bodies at hand, by name; the others are opened again when they are needed.
     pub(super) staged: Mutex<lru::LruCache<String, Arc<Body>>>,
     /// Bodies under upload, with the state of them that is sent.
@@ -168,6 +183,13 @@ impl Vfs {
             fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
             used: Mutex::new(lru::LruCache::new(capacity(4096))),
             pages: Mutex::new(lru::LruCache::new(capacity(32_768))),
+            looked: Mutex::new(lru::LruCache::new(capacity(4096))),
+            counts_seen: Mutex::new(lru::LruCache::new(capacity(4096))),
+            looks: Mutex::default(),
+            missed: Mutex::new(lru::LruCache::new(capacity(16_384))),
+            budget: parts.budget,
+            wake_upkeep: tokio::sync::Notify::new(),
+            webhooks: AtomicBool::new(false),
             staged: Mutex::new(lru::LruCache::new(capacity(256))),
             sending: Mutex::default(),
             problems: Mutex::default(),
@@ -328,11 +350,6 @@ impl Inner {
             return Err(Error::NotPermitted("the drive is being unmounted".into()));
         }
         Ok(())
-    }
-
-    /// Somebody uses the drive: the poll goes on.
-    pub(super) fn used(&self) {
-        self.last_use.store(self.clock.elapsed().as_secs(), Ordering::Relaxed);
     }
 }
 

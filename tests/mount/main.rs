@@ -3,6 +3,7 @@
 mod budget;
 mod commands;
 mod flextype;
+mod freshness;
 mod helper;
 mod im4;
 mod keyring;

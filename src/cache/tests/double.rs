@@ -332,6 +332,7 @@ fn capabilities(reads: Reads) -> Capabilities {
         empty_files: Support::Yes,
         sizes: Sizes::Known,
         change_feed: ChangeFeed::Relist,
+        counts: Support::No,
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: u64::MAX,

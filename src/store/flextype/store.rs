@@ -86,6 +86,7 @@ fn capabilities(config: &FlextypeConfig) -> Capabilities {
         empty_files: Support::Yes,
         sizes: Sizes::Known,
         change_feed: ChangeFeed::Relist,
+        counts: Support::No,
         listing_lag_max: Duration::ZERO,
         file_bytes_max: Some(config.file_bytes_max),
         rename_bytes_max: config.file_bytes_max,

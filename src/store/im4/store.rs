@@ -193,6 +193,7 @@ fn capabilities(config: &Im4Config) -> Capabilities {
         empty_files: Support::Yes,
         sizes: Sizes::Late,
         change_feed: ChangeFeed::Relist,
+        counts: Support::No,
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: RENAME_BYTES_MAX,

@@ -2,41 +2,33 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use super::wire::{File, Listed, page};
-use super::{Core, errors, keys};
+use super::{Core, errors};
 use crate::model::Timestamp;
-use crate::store::{Changes, Result};
+use crate::store::{Changes, Result, StoreError};
 
 const CHANGES: &str = "look for changes";
-/// Listings lag behind writes by up to minutes: each look goes back this far behind the one before.
+/// Listings lag behind writes by up to minutes: each look goes back this far behind the newest time seen before.
 const OVERLAP: Duration = Duration::from_secs(300);
+/// While nothing changes, the place to start from follows the server's clock at this distance, so that a batch of changes
+/// is not told again at every look for ever.
+const FOLLOW: Duration = Duration::from_secs(600);
 /// A file older than what was asked for by more than this proves that the filter is ignored; less may be rounding.
 const FILTER_SLACK: Duration = Duration::from_secs(2 * 86_400);
-/// Folders that one look without a feed asks to be listed again.
-const STALE_MAX: usize = 10;
 
-/// Where a look goes on: the catalog keeps it as text.
+/// The largest time of the server's own that was seen; the catalog keeps it as text.
 #[derive(Debug, PartialEq, Eq)]
-enum Cursor {
-    /// The service filters by time; ask for what changed after this.
-    Feed(Timestamp),
-    /// It does not.
-    Relist,
-}
+struct Cursor(Timestamp);
 
 impl Cursor {
     fn parse(text: &str) -> Option<Self> {
-        match text.split_once(' ') {
-            Some(("feed", time)) => Timestamp::parse(time).map(Cursor::Feed),
-            _ => (text == "relist").then_some(Cursor::Relist),
-        }
+        text.strip_prefix("feed ").and_then(Timestamp::parse).map(Cursor)
     }
 
     fn to_text(&self) -> String {
-        match self {
-            Cursor::Feed(after) => format!("feed {after}"),
-            Cursor::Relist => "relist".to_owned(),
-        }
+        format!("feed {}", self.0)
     }
 }
 
@@ -46,12 +38,16 @@ fn filter_time(time: Timestamp) -> String {
     whole.trim_end_matches('Z').replace('T', " ")
 }
 
+/// The service does not filter by time, so that it cannot tell changes.
+fn not_honoured() -> StoreError {
+    StoreError::unsupported(CHANGES, "").because("the service does not filter by time")
+}
+
 impl Core {
     pub(super) async fn changes(&self, cursor: Option<&str>) -> Result<Changes> {
         match cursor.and_then(Cursor::parse) {
             None => self.begin().await,
-            Some(Cursor::Feed(after)) => self.follow_feed(after).await,
-            Some(Cursor::Relist) => Ok(self.relist()),
+            Some(Cursor(seen)) => self.follow_feed(seen).await,
         }
     }
 
@@ -74,54 +70,43 @@ impl Core {
                 .items
                 .is_empty();
         if !honoured {
-            tracing::warn!("the service does not filter by time: changes are found by listing folders again");
+            return Err(not_honoured());
         }
-        let cursor = if honoured {
-            Cursor::Feed(self.api.server_now())
-        } else {
-            Cursor::Relist
-        };
         Ok(Changes {
-            cursor: cursor.to_text(),
+            // What was listed since the start of this program must be in the first look.
+            cursor: Cursor(self.api.server_now().minus(self.clock.elapsed())).to_text(),
             ..Changes::default()
         })
     }
 
-    async fn follow_feed(&self, after: Timestamp) -> Result<Changes> {
+    async fn follow_feed(&self, seen: Timestamp) -> Result<Changes> {
         let root = self.root_id().await?;
-        let from = after.minus(OVERLAP);
+        let from = seen.minus(OVERLAP);
         let mut source = self.files_source(CHANGES, root, None);
         source.query.push(("recursive", "true".to_owned()));
         source.query.push(("updated_after", filter_time(from)));
         let asked_at = self.api.server_now();
-        let files = source.all(self.api.clone()).await?;
-        let too_old = |file: &File| Timestamp::parse(&file.updated_on).is_some_and(|at| from.since(at) > FILTER_SLACK);
-        if files.iter().any(too_old) {
-            return Ok(self.relist());
+        let mut newest = seen.max(asked_at.minus(FOLLOW));
+        let mut changed = Vec::new();
+        let mut pages = source.pages(self.api.clone());
+        while let Some(files) = pages.next().await {
+            for file in files? {
+                let at = Timestamp::parse(&file.updated_on);
+                if at.is_some_and(|at| from.since(at) > FILTER_SLACK) {
+                    // Found out on its first page: the rest would be the whole library.
+                    return Err(not_honoured());
+                }
+                newest = newest.max(at.unwrap_or(newest));
+                if !file.is_deleted() {
+                    changed.push(self.entry(&file));
+                }
+            }
         }
         Ok(Changes {
-            cursor: Cursor::Feed(asked_at.max(after)).to_text(),
-            changed: files
-                .iter()
-                .filter(|file| !file.is_deleted())
-                .map(|file| self.entry(file))
-                .collect(),
+            cursor: Cursor(newest).to_text(),
+            changed,
             ..Changes::default()
         })
-    }
-
-    /// Without a feed: the folders that were listed longest ago are to be listed again, a few at a time.
-    fn relist(&self) -> Changes {
-        Changes {
-            cursor: Cursor::Relist.to_text(),
-            stale: self
-                .known
-                .longest_unlisted(STALE_MAX)
-                .into_iter()
-                .map(keys::folder_id)
-                .collect(),
-            ..Changes::default()
-        }
     }
 }
 
@@ -131,9 +116,8 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_as_text() {
-        for cursor in [Cursor::Feed(Timestamp::from_secs(1_780_000_000)), Cursor::Relist] {
-            assert_eq!(Cursor::parse(&cursor.to_text()), Some(cursor));
-        }
+        let cursor = Cursor(Timestamp::from_secs(1_780_000_000));
+        assert_eq!(Cursor::parse(&cursor.to_text()), Some(cursor));
         assert_eq!(Cursor::parse("nonsense"), None);
     }
 

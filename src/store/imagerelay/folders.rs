@@ -112,25 +112,54 @@ impl Core {
             Ok(id) => id,
             Err(e) => return stream::iter([Err(e)]).boxed(),
         };
-        self.known.listed(id);
         let counts = folder.children.filter(|_| !self.known.is_touched(id));
         let mut halves = Vec::with_capacity(2);
         if counts.is_none_or(|c| c.folders > 0) {
-            let core = self.clone();
-            // The first page tells how many there are.
-            let source = self.folders_source(LIST, id);
-            let pages = source.pages(self.api.clone());
-            let entries = move |page: Vec<Folder>| page.iter().map(|f| core.folder_entry(f)).collect::<Vec<_>>();
-            halves.push(pages.map(move |page| page.map(&entries)).boxed());
+            halves.push(self.clone().folders_in(id));
         }
         if counts.is_none_or(|c| c.files > 0) {
             let core = self.clone();
             let source = self.files_source(LIST, id, counts.map(|c| c.files));
             let pages = source.pages(self.api.clone());
-            let entries = move |page: Vec<File>| page.iter().map(|f| core.entry(f)).collect::<Vec<_>>();
-            halves.push(pages.map(move |page| page.map(&entries)).boxed());
+            let entries = move |page: Result<Vec<File>>| {
+                let core = core.clone();
+                async move { Ok(core.named_entries(&page?).await) }
+            };
+            halves.push(pages.then(entries).boxed());
         }
         stream::select_all(halves).boxed()
+    }
+
+    /// Files as entries, with the names of their terms: these are read once for all, which is cheaper than reading each file
+    /// by itself when somebody wants its terms.
+    async fn named_entries(&self, files: &[File]) -> Vec<Entry> {
+        let entries = || files.iter().map(|file| self.entry(file)).collect::<Vec<_>>();
+        let told = entries();
+        if told.iter().all(|entry| entry.fields_complete) {
+            return told;
+        }
+        match self.templates.file_types().await {
+            Ok(_) => entries(),
+            Err(error) => {
+                tracing::debug!("the names of terms are not known yet: {error}");
+                told
+            }
+        }
+    }
+
+    /// The half with the folders.
+    pub(super) fn subfolders(self: Arc<Self>, folder: &Entry) -> Listing {
+        match keys::folder(LIST, &folder.id) {
+            Ok(id) => self.folders_in(id),
+            Err(e) => stream::iter([Err(e)]).boxed(),
+        }
+    }
+
+    fn folders_in(self: Arc<Self>, id: u64) -> Listing {
+        // The first page tells how many there are.
+        let pages = self.folders_source(LIST, id).pages(self.api.clone());
+        let entries = move |page: Vec<Folder>| page.iter().map(|f| self.folder_entry(f)).collect::<Vec<_>>();
+        pages.map(move |page| page.map(&entries)).boxed()
     }
 
     pub(super) async fn create_folder(&self, parent: &ItemId, name: &Name) -> Result<Entry> {

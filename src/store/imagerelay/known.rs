@@ -63,8 +63,6 @@ struct Inner {
     folders: LruCache<u64, FolderFacts>,
     /// Folders in which we changed something, so that counts in listings are late.
     touched: LruCache<u64, Duration>,
-    /// Folders that were listed, for the times when changes can only be found by listing again.
-    listed: LruCache<u64, ()>,
     direct: LruCache<u64, (Duration, File)>,
     /// The last changes of each file: several versions may wait in the server's queue at once.
     own: LruCache<u64, VecDeque<OwnChange>>,
@@ -87,7 +85,6 @@ impl Known {
             root: None,
             folders: LruCache::new(bound(20_000)),
             touched: LruCache::new(bound(2_000)),
-            listed: LruCache::new(bound(500)),
             direct: LruCache::new(bound(1_000)),
             own: LruCache::new(bound(5_000)),
             thumbnails: LruCache::new(bound(5_000)),
@@ -120,9 +117,7 @@ impl Known {
     }
 
     pub(super) fn forget_folder(&self, id: u64) {
-        let mut inner = self.inner.lock();
-        inner.folders.pop(&id);
-        inner.listed.pop(&id);
+        self.inner.lock().folders.pop(&id);
     }
 
     /// Something of ours changed in the folder.
@@ -136,26 +131,6 @@ impl Known {
         let now = self.clock.elapsed();
         let at = self.inner.lock().touched.peek(&folder).copied();
         at.is_some_and(|at| now.saturating_sub(at) < COUNTS_LAG_MAX)
-    }
-
-    pub(super) fn listed(&self, folder: u64) {
-        self.inner.lock().listed.put(folder, ());
-    }
-
-    /// The next folders to look at again: those listed longest ago.
-    pub(super) fn longest_unlisted(&self, folders_max: usize) -> Vec<u64> {
-        let mut inner = self.inner.lock();
-        let oldest: Vec<u64> = inner
-            .listed
-            .iter()
-            .rev()
-            .take(folders_max)
-            .map(|(id, ())| *id)
-            .collect();
-        for id in &oldest {
-            inner.listed.promote(id);
-        }
-        oldest
     }
 
     /// A file as any answer told it.

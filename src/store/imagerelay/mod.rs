@@ -172,6 +172,7 @@ fn capabilities(rename_bytes_max: u64) -> Capabilities {
         empty_files: Support::Yes,
         sizes: Sizes::Late,
         change_feed: ChangeFeed::Feed,
+        counts: Support::Yes,
         listing_lag_max: Duration::from_secs(300),
         file_bytes_max: None,
         rename_bytes_max,
@@ -204,6 +205,10 @@ impl Store for ImageRelay {
 
     fn list(&self, folder: &Entry) -> Listing {
         self.core.clone().list(folder)
+    }
+
+    fn subfolders(&self, folder: &Entry) -> Listing {
+        self.core.clone().subfolders(folder)
     }
 
     async fn stat(&self, item: &ItemId) -> Result<Entry> {

@@ -42,6 +42,8 @@ struct Page<T> {
     items: Vec<T>,
     /// The last page, as far as this one tells.
     last: u64,
+    /// Whether the service itself said that there is another one.
+    more_told: bool,
 }
 
 impl<T: Listed> Source<T> {
@@ -56,18 +58,22 @@ impl<T: Listed> Source<T> {
         let page = wire::page::<T>(&answer.body, self.key)
             .map_err(|e| errors::store_error(self.operation, &self.item, answer.malformed(e)))?;
         let full = page.items.len() >= PAGE_LEN;
-        let last = match page.pagination {
-            Some(told) => told.pages.unwrap_or(number).max(told.next.unwrap_or(number)),
+        let (last, more_told) = match page.pagination {
+            Some(told) => {
+                let last = told.pages.unwrap_or(number).max(told.next.unwrap_or(number));
+                (last, last > number)
+            }
             None => match next_link(&answer) {
-                Some(true) => number + 1,
-                Some(false) => number,
-                None => number + u64::from(full),
+                Some(true) => (number + 1, true),
+                Some(false) => (number, false),
+                None => (number + u64::from(full), false),
             },
         };
         Ok(Page {
             number,
             items: page.items,
             last,
+            more_told,
         })
     }
 
@@ -87,7 +93,9 @@ impl<T: Listed> Source<T> {
                 while let Some(page) = window.next().await {
                     let page: Page<T> = page?;
                     let fresh = self.fresh(&page, &mut seen)?;
-                    let ends = page.last <= page.number;
+                    // A full last page would make us ask for one more, but as many as were told have come.
+                    let whole = self.expected.is_some_and(|n| n > 0 && seen.len() as u64 == n);
+                    let ends = page.last <= page.number || whole && !page.more_told;
                     last = if ends { page.number } else { last.max(page.last) };
                     if last > PAGES_MAX {
                         Err(errors::protocol(self.operation, &self.item, "the list has too many pages"))?;

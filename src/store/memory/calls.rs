@@ -126,10 +126,9 @@ impl MemoryStore {
                     .minus(self.knobs().listing_lag.min(self.capabilities.listing_lag_max));
                 let tree = self.tree.lock();
                 tree.get(folder, "list folder")?;
-                tree.listed(folder, at)
-                    .into_iter()
-                    .map(|entry| self.as_listed(entry))
-                    .collect()
+                let mut listed = tree.listed(folder, at);
+                listed.truncate(listed.len().saturating_sub(self.knobs().entries_lost));
+                listed.into_iter().map(|entry| self.as_listed(entry)).collect()
             }
         };
         let after = rest.split_off(rest.len().min(self.knobs().page_entries.max(1)));
@@ -235,6 +234,15 @@ impl Store for MemoryStore {
             }
         })
         .boxed()
+    }
+
+    fn subfolders(&self, folder: &Entry) -> Listing {
+        if !self.capabilities.counts.is_yes() {
+            let unsupported = StoreError::unsupported("subfolders", folder.id.as_str());
+            return stream::once(async { Err(unsupported) }).boxed();
+        }
+        let folders = |batch: Vec<Entry>| batch.into_iter().filter(|entry| entry.kind == Kind::Folder).collect();
+        self.list(folder).map(move |batch| batch.map(folders)).boxed()
     }
 
     async fn stat(&self, item: &ItemId) -> Result<Entry> {
@@ -492,7 +500,15 @@ impl Store for MemoryStore {
             let tree = self.tree.lock();
             let log = tree.log();
             let from = match cursor {
-                None => log.len(),
+                None => {
+                    // The first is the root itself.
+                    let cursor = "1".to_owned();
+                    let start = Changes {
+                        cursor,
+                        ..Changes::default()
+                    };
+                    return fate.deliver("changes", "", start);
+                }
                 Some(text) => text
                     .parse()
                     .map_err(|e| StoreError::new(ErrorKind::Invalid, "changes", text).because(e))?,

@@ -61,6 +61,8 @@ pub struct Knobs {
     pub listing_lag: Duration,
     /// Entries that a listing answers at a time.
     pub page_entries: usize,
+    /// Entries at its end that a listing leaves out without a word.
+    pub entries_lost: usize,
     /// Bytes that an upload sends at a time.
     pub chunk_bytes: usize,
     /// Which names it takes.
@@ -76,6 +78,7 @@ impl Default for Knobs {
         Self {
             listing_lag: Duration::ZERO,
             page_entries: 100,
+            entries_lost: 0,
             chunk_bytes: 1 << 20,
             names: NameRule::Any,
             spelling: Spelling::Kept,

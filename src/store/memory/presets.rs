@@ -30,6 +30,7 @@ pub fn whole() -> Capabilities {
         empty_files: Support::Yes,
         sizes: Sizes::Known,
         change_feed: ChangeFeed::Feed,
+        counts: Support::No,
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: 1 << 30,
@@ -45,6 +46,7 @@ pub fn like_imagerelay() -> Capabilities {
         label: "Memory (Image Relay)",
         rename_file: RenameFile::Replace,
         copy_keeps_name: true,
+        counts: Support::Yes,
         listing_lag_max: Duration::from_secs(600),
         trash: Some("the web application's trash"),
         ..whole()

@@ -85,6 +85,8 @@ pub(super) struct Feed<'a> {
     pub(super) api: &'a Api,
     pub(super) site: &'a Url,
     pub(super) counts: &'a FileCounts,
+    /// How long the store is in use: what was listed since then must be in the first feed.
+    pub(super) uptime: Duration,
 }
 
 impl Feed<'_> {
@@ -104,8 +106,12 @@ impl Feed<'_> {
             all_records(self.api, Resource::Collections, Vec::new()),
             total(self.api, Resource::Files, &everything),
         )?;
+        let told_until = match before {
+            Some(_) => server_now,
+            None => server_now.minus(self.uptime),
+        };
         let after = Cursor {
-            since: server_now.minus(OVERLAP).secs,
+            since: told_until.minus(OVERLAP).secs,
             collections: collections
                 .iter()
                 .filter_map(|one| Some((one["id"].as_u64()?, one["items"]["count"].as_u64().unwrap_or(0))))

@@ -250,6 +250,7 @@ fn capabilities(config: &OmekaConfig) -> Capabilities {
         empty_files: Support::No,
         sizes: Sizes::Known,
         change_feed: ChangeFeed::Feed,
+        counts: Support::No,
         listing_lag_max: Duration::ZERO,
         file_bytes_max: config.file_bytes_max,
         rename_bytes_max: config.rename_bytes_max,
@@ -536,6 +537,7 @@ impl Store for OmekaStore {
             api: &self.api,
             site: &self.site,
             counts: &self.counts,
+            uptime: self.uploader.clock.elapsed(),
         };
         feed.since(cursor, now).await
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::rig::{ME, Rig, name};
+use crate::journal::UploaderConfig;
 use crate::model::Ino;
-use crate::store::memory as presets;
-use crate::vfs::{IoMode, Notice, OpenHow};
+use crate::store::memory::{self as presets, Fault, Op};
+use crate::store::{ErrorKind, Retry};
+use crate::vfs::{IoMode, Notice, OpenHow, VfsConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_made_by_others_show_within_the_poll_interval() {
@@ -81,8 +83,6 @@ async fn an_open_file_never_changes_under_its_reader() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_network_what_is_known_is_served_and_saves_wait() {
-    use crate::store::memory::Fault;
-    use crate::store::{ErrorKind, Retry};
     let rig = Rig::new(presets::like_imagerelay()).await;
     rig.write("a.txt", b"a").await.expect("write");
     rig.settle().await;
@@ -131,4 +131,169 @@ async fn pages_of_an_older_version_are_dropped_at_open() {
     assert_eq!(rig.at("a.txt").await.expect("there").ino, ino, "nobody had it open");
     assert!(!keeps_pages(&rig, ino).await);
     assert!(keeps_pages(&rig, ino).await);
+}
+
+/// Lets time pass in small steps, so that what waits for it can go on in between.
+async fn pass(rig: &Rig, span: Duration) {
+    for _ in 0..span.as_secs().div_ceil(5) {
+        rig.clock.advance(Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Lets time pass until the drive shows these names in the root.
+async fn until_names(rig: &Rig, wanted: &[&str]) {
+    for _ in 0..200 {
+        if rig.names("").await == wanted {
+            return;
+        }
+        pass(rig, Duration::from_secs(5)).await;
+    }
+    assert_eq!(rig.names("").await, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_at_an_old_tree_asks_nothing() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    for folder in ["a", "b", "c"] {
+        let folder = rig.store.remote().mkdir(&root, folder).expect("a folder");
+        rig.store.remote().put(&folder.id, "x.txt", &b"x"[..]).expect("put");
+    }
+    let tree = rig.tree().await;
+    rig.clock.advance(Duration::from_secs(20 * 86_400));
+    let asked = rig.store.faults().calls(Op::List) + rig.store.faults().calls(Op::Stat);
+    assert_eq!(rig.tree().await, tree);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let after = rig.store.faults().calls(Op::List) + rig.store.faults().calls(Op::Stat);
+    assert_eq!(after, asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_confirmed_too_long_ago_is_asked_for_first_and_shown_all_the_same_when_nobody_answers() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"a"[..]).expect("put");
+    assert_eq!(rig.names("").await, ["a.txt"]);
+    rig.store.remote().put(&root, "b.txt", &b"b"[..]).expect("put");
+    rig.clock.advance(Duration::from_secs(31 * 86_400));
+    let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::ZERO));
+    rig.store.faults().everything(Some(down));
+    assert_eq!(rig.names("").await, ["a.txt"]);
+    rig.store.faults().clear();
+    assert_eq!(rig.names("").await, ["a.txt", "b.txt"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_mount_asks_before_it_answers_a_lookup() {
+    let config = VfsConfig {
+        fresh: true,
+        ..VfsConfig::default()
+    };
+    let rig = Rig::with(presets::like_imagerelay(), config, UploaderConfig::default()).await;
+    let root = rig.store.remote().root();
+    let old = rig.store.remote().put(&root, "a.txt", &b"a"[..]).expect("put");
+    assert_eq!(rig.at("a.txt").await.expect("there").size, 1);
+    rig.clock.advance(Duration::from_secs(61));
+    rig.store.remote().write(&old.id, &b"longer"[..]).expect("written");
+    assert_eq!(rig.at("a.txt").await.expect("there").size, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_moves_and_changes_of_folders_show_within_two_polls() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let remote = rig.store.remote();
+    let root = remote.root();
+    let kept = remote.mkdir(&root, "kept").expect("a folder");
+    let gone = remote.mkdir(&root, "gone").expect("a folder");
+    let file = remote.put(&root, "file.txt", &b"1"[..]).expect("put");
+    let moved = remote.put(&root, "moved.txt", &b"2"[..]).expect("put");
+    assert_eq!(rig.names("").await, ["file.txt", "gone", "kept", "moved.txt"]);
+    assert_eq!(rig.names("kept").await, Vec::<String>::new());
+    tokio::spawn(rig.vfs.clone().run_upkeep());
+    pass(&rig, Duration::from_secs(400)).await;
+    // Somebody is there.
+    rig.names("").await;
+    rig.names("kept").await;
+    remote.remove(&file.id).expect("removed");
+    remote.place(&moved.id, std::slice::from_ref(&kept.id)).expect("moved");
+    remote.remove(&gone.id).expect("removed");
+    remote.rename(&kept.id, "renamed").expect("renamed");
+    pass(&rig, Duration::from_secs(120)).await;
+    for _ in 0..100 {
+        if rig.names("").await == ["renamed"] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rig.names("").await, ["renamed"]);
+    assert_eq!(rig.names("renamed").await, ["moved.txt"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_is_late_or_loses_a_page_or_fails_removes_nothing() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    let few: Vec<String> = (0..40).map(|n| format!("{n:02}.txt")).collect();
+    for name in &few {
+        rig.store.remote().put(&root, name, &b"x"[..]).expect("put");
+    }
+    assert_eq!(rig.names("").await, few);
+    for lost in [1, 8, 30, 40] {
+        rig.store.turn(|knobs| knobs.entries_lost = lost);
+        for _ in 0..3 {
+            rig.clock.advance(Duration::from_secs(400));
+            rig.vfs.refresh("/").await.expect("a listing");
+            assert_eq!(rig.names("").await, few, "{lost} entries were lost");
+        }
+    }
+    rig.store.faults().inject(
+        Op::List,
+        1,
+        Fault::Fail(ErrorKind::Server, Retry::After(Duration::ZERO)),
+    );
+    rig.vfs.refresh("/").await.expect_err("fails");
+    assert_eq!(rig.names("").await, few);
+    // What is gone indeed goes, be it one or many.
+    rig.store.turn(|knobs| knobs.entries_lost = 0);
+    for left in [39, 5] {
+        for name in &few[left..] {
+            if let Some(entry) = rig.store.remote().find(name) {
+                rig.store.remote().remove(&entry.id).expect("removed");
+            }
+        }
+        rig.clock.advance(Duration::from_secs(400));
+        rig.vfs.refresh("/").await.expect("a listing");
+        assert_eq!(rig.names("").await, few[..left]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_entry_that_comes_while_another_goes_is_noticed() {
+    // The number of files is the same before and after.
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    let old = rig.store.remote().put(&root, "old.txt", &b"1"[..]).expect("put");
+    assert_eq!(rig.names("").await, ["old.txt"]);
+    tokio::spawn(rig.vfs.clone().run_upkeep());
+    pass(&rig, Duration::from_secs(70)).await;
+    rig.store.remote().remove(&old.id).expect("removed");
+    rig.store.remote().put(&root, "new.txt", &b"2"[..]).expect("put");
+    until_names(&rig, &["new.txt"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_that_nobody_uses_is_polled_less_and_at_once_when_somebody_comes_back() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"a"[..]).expect("put");
+    rig.names("").await;
+    tokio::spawn(rig.vfs.clone().run_upkeep());
+    pass(&rig, Duration::from_secs(7200)).await;
+    let polls = rig.store.faults().calls(Op::Changes);
+    assert!((20..=40).contains(&polls), "{polls} polls in two hours");
+    rig.store.remote().put(&root, "b.txt", &b"b"[..]).expect("put");
+    // A second look after a moment shows it.
+    rig.names("").await;
+    until_names(&rig, &["a.txt", "b.txt"]).await;
 }

@@ -282,6 +282,7 @@ async fn start(
         clock,
         config: config.clone(),
         uploader: uploader.clone(),
+        budget: None,
         staging_dir: state.join("staging"),
     };
     Vfs::start(parts, root).await.expect("the drive starts")

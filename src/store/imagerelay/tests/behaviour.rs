@@ -301,12 +301,15 @@ async fn a_service_that_ignores_the_time_filter_is_found_out() {
     }))
     .await;
     rig.foreign("a.bin", b"x").await;
-    let root = rig.store.root().await.expect("the root");
-    rig.list(&root).await.expect("a list");
     let now = crate::model::Timestamp::default();
-    let begun = rig.store.changes(None, now).await.expect("a cursor");
-    let found = rig.store.changes(Some(&begun.cursor), now).await.expect("changes");
-    assert_eq!((found.changed.len(), found.stale), (0, vec![root.id]));
+    let refused = rig.store.changes(None, now).await.expect_err("no feed");
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+    // A cursor from better days is found out with the first page, however many there are.
+    rig.store.root().await.expect("the root");
+    rig.cost();
+    let refused = rig.store.changes(Some("feed 2100-01-01T00:00:00Z"), now).await;
+    assert_eq!(refused.expect_err("no feed").kind, ErrorKind::Unsupported);
+    assert_eq!(rig.cost(), 1);
 }
 
 #[tokio::test]
