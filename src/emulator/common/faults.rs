@@ -88,6 +88,8 @@ pub enum Action {
     Reset,
     /// Handles the request, then resets the connection instead of answering.
     ApplyThenDropAnswer,
+    /// Handles the request, then never answers.
+    ApplyThenHang,
     /// Handles the request, sends so many bytes of the answer's body, then breaks off.
     TruncateBody(u64),
 }

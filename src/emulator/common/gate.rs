@@ -221,6 +221,10 @@ async fn apply(fault: Option<Action>, request: Request, next: Next) -> Response 
             }
             answer
         }
+        Some(Action::ApplyThenHang) => {
+            drop(next.run(request).await);
+            std::future::pending().await
+        }
         Some(Action::TruncateBody(bytes)) => truncated(next.run(request).await, bytes).await,
     }
 }

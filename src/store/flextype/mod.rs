@@ -23,5 +23,32 @@ mod tests;
 mod upload;
 mod write;
 
+/// Reads `bytes` as every kind of answer of a site: for a fuzzer, since no answer may make this panic.
+#[doc(hidden)]
+pub fn read_anything(bytes: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(bytes) else {
+        return;
+    };
+    let Some(data) = decode::data(answer) else { return };
+    let objects: Vec<decode::Object> = match data {
+        decode::Data::One(object) => vec![object],
+        decode::Data::Many(many) => many
+            .into_iter()
+            .filter_map(|(_, value)| value.as_object().cloned())
+            .collect(),
+    };
+    for object in &objects {
+        for (key, value) in object {
+            decode::number(Some(value));
+            if let Some(text) = value.as_str() {
+                decode::below_uploads(text, key);
+            }
+        }
+        if let Some(path) = path::RemotePath::parse("folder/file.txt") {
+            decode::file_entry(&path, object, None);
+        }
+    }
+}
+
 pub use config::{FlextypeConfig, Images};
 pub use store::FlextypeStore;

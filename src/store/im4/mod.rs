@@ -25,5 +25,23 @@ mod store;
 mod tests;
 mod write;
 
+/// Reads `bytes` as every kind of answer of a server: for a fuzzer, since no answer may make this panic.
+#[doc(hidden)]
+pub fn read_anything(bytes: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(bytes) else {
+        return;
+    };
+    decode::ids(&answer);
+    for name in ["projects", "categories", "files", "project", "file"] {
+        let several = decode::items(answer.clone(), name).unwrap_or_default();
+        let objects = several.into_iter().filter_map(|value| value.as_object().cloned());
+        for object in objects.chain(decode::one(answer.clone(), name)) {
+            drop(decode::project(&object));
+            drop(decode::category(&object));
+            drop(decode::file(object));
+        }
+    }
+}
+
 pub use config::Im4Config;
 pub use store::Im4Store;

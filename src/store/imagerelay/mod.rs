@@ -53,6 +53,12 @@ use crate::store::{
     Support, UrlImport,
 };
 
+/// Reads `bytes` as every kind of answer of the service: for a fuzzer, since no answer may make this panic.
+#[doc(hidden)]
+pub fn read_anything(bytes: &[u8]) {
+    wire::read_anything(bytes);
+}
+
 /// The public service.
 pub const PUBLIC_BASE_URL: &str = "https://api.imagerelay.com/api/v2";
 /// Requests per second that the service allows.

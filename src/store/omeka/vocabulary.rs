@@ -71,7 +71,7 @@ async fn fetch(api: &Api) -> Result<Words> {
 }
 
 impl Words {
-    fn read(sets: &Value, elements: &Value, types: &Value) -> Self {
+    pub(super) fn read(sets: &Value, elements: &Value, types: &Value) -> Self {
         let named = |value: &Value| -> HashMap<u64, String> {
             list(value)
                 .filter_map(|one| Some((one["id"].as_u64()?, one["name"].as_str()?.to_owned())))

@@ -1,0 +1,6 @@
+//! No answer that claims to be Image Relay's may make its decoders panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| assetfs::store::imagerelay::read_anything(bytes));
