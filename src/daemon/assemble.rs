@@ -280,6 +280,11 @@ fn vfs_config(options: &MountOptions, read_only: bool) -> VfsConfig {
         list_ttl: options.list_ttl.unwrap_or(usual.list_ttl),
         poll: options.poll.unwrap_or(usual.poll),
         fresh: options.fresh.unwrap_or(usual.fresh),
+        crawlers: options
+            .crawlers
+            .as_deref()
+            .map(|patterns| patterns.split(':').map(str::to_owned).collect())
+            .unwrap_or_default(),
         stale_max: options.stale_max.unwrap_or(usual.stale_max),
         strict_names: options.strict_names.unwrap_or(usual.strict_names),
         passthrough: !options.no_passthrough.unwrap_or(false),

@@ -17,6 +17,7 @@ pub mod credentials;
 pub mod detach;
 mod failure;
 pub mod keyring;
+mod ledger;
 pub mod metrics;
 pub mod mountpoint;
 pub mod options;

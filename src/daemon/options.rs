@@ -77,6 +77,18 @@ pub struct MountOptions {
     /// Requests a second; 0: no limit [default: the store's]
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
+    /// Requests at once after a rest [default: as many as a second has]
+    #[arg(long, value_name = "N")]
+    pub burst: Option<u32>,
+    /// Requests a day (UTC), over all mounts of the account here; 0: no limit [default: the store's]
+    #[arg(long, value_name = "N")]
+    pub daily_quota: Option<u64>,
+    /// The same for a calendar month
+    #[arg(long, value_name = "N")]
+    pub monthly_quota: Option<u64>,
+    /// Programs that look at everything and must not use the allowance up, besides the usual ones: patterns, separated by `:`
+    #[arg(long, value_name = "PATTERNS")]
+    pub crawlers: Option<String>,
     /// The most that is kept of what was read [default: 20G or a tenth of the free disk]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub cache_size: Option<u64>,
@@ -209,6 +221,10 @@ impl MountOptions {
             junk,
             deadline,
             rate,
+            burst,
+            daily_quota,
+            monthly_quota,
+            crawlers,
             cache_size,
             read_memory,
             no_passthrough,

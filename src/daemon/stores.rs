@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use super::credentials::Credentials;
+use super::ledger::FileLedger;
 use super::options::MountOptions;
 use super::places::StorePlaces;
 use super::run::Plan;
 use super::source::StoreKind;
 use super::{Failure, Status};
-use crate::http::{Budget, Client, ClientConfig, LocalBudget};
+use crate::http::{Budget, Client, ClientConfig, Limits, LocalBudget};
 use crate::model::{ItemId, SharedClock};
 use crate::store::flextype::{FlextypeConfig, FlextypeStore, Images};
 use crate::store::im4::{Im4Config, Im4Store};
-use crate::store::imagerelay::{Auth, ImageRelay, ImageRelayConfig, RENAME_BYTES_MAX};
+use crate::store::imagerelay::{
+    Auth, ImageRelay, ImageRelayConfig, RENAME_BYTES_MAX, REQUESTS_PER_DAY, REQUESTS_PER_MONTH, REQUESTS_PER_SECOND,
+};
 use crate::store::omeka::{OmekaConfig, OmekaStore};
 use crate::store::{ErrorKind, SharedStore, Store, StoreError};
 
@@ -31,7 +34,7 @@ pub struct Built {
 /// Builds the store of `plan`. Asks the server nothing.
 pub fn build(plan: &Plan, places: &StorePlaces, clock: &SharedClock) -> Result<Built, Failure> {
     let (options, credentials, url) = (&plan.options, &plan.credentials, plan.source.url.clone());
-    let budget = budget(plan, clock);
+    let budget = budget(plan, clock)?;
     match plan.source.kind {
         StoreKind::ImageRelay => {
             let client = client(ClientConfig::new(url.clone(), budget), options, clock)?;
@@ -129,20 +132,45 @@ fn im4(
     Ok(config)
 }
 
-/// What a kind of store allows in requests a second, and how many at once after a rest.
-fn usual_rate(kind: StoreKind) -> Option<(f64, u32)> {
+/// What a kind of store allows: requests a second, at once, a day, a month.
+fn usual_limits(kind: StoreKind) -> Limits {
     match kind {
-        StoreKind::ImageRelay => Some((5.0, 5)),
-        StoreKind::Omeka | StoreKind::Flextype | StoreKind::Im4 => None,
+        StoreKind::ImageRelay => Limits {
+            rate: REQUESTS_PER_SECOND,
+            burst: 5,
+            daily: Some(REQUESTS_PER_DAY),
+            monthly: Some(REQUESTS_PER_MONTH),
+        },
+        StoreKind::Omeka | StoreKind::Flextype | StoreKind::Im4 => Limits::default(),
     }
 }
 
-fn budget(plan: &Plan, clock: &SharedClock) -> Arc<dyn Budget> {
-    match (plan.options.rate, usual_rate(plan.source.kind)) {
-        (Some(rate), _) if rate > 0.0 => LocalBudget::new(clock.clone(), rate, rate.ceil() as u32),
-        (None, Some((rate, burst))) => LocalBudget::new(clock.clone(), rate, burst),
-        (Some(_), _) | (None, None) => LocalBudget::unlimited(clock.clone()),
+fn limits(options: &MountOptions, kind: StoreKind) -> Limits {
+    let usual = usual_limits(kind);
+    // A rate of 0 takes all limits away that are not set by themselves.
+    let usual = if options.rate == Some(0.0) {
+        Limits::default()
+    } else {
+        usual
+    };
+    let rate = options.rate.unwrap_or(usual.rate);
+    let all_at_once = if options.rate.is_some() {
+        rate.ceil() as u32
+    } else {
+        usual.burst
+    };
+    let limit = |told: Option<u64>, usual: Option<u64>| told.or(usual).filter(|limit| *limit > 0);
+    Limits {
+        rate,
+        burst: options.burst.unwrap_or(all_at_once),
+        daily: limit(options.daily_quota, usual.daily),
+        monthly: limit(options.monthly_quota, usual.monthly),
     }
+}
+
+fn budget(plan: &Plan, clock: &SharedClock) -> Result<Arc<dyn Budget>, Failure> {
+    let limits = limits(&plan.options, plan.source.kind);
+    Ok(LocalBudget::of(clock.clone(), limits, FileLedger::open(plan)?))
 }
 
 fn client(mut config: ClientConfig, options: &MountOptions, clock: &SharedClock) -> Result<Arc<Client>, Failure> {

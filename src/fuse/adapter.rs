@@ -14,7 +14,7 @@ use super::convert::{self, TTL, attr_ttl};
 use super::modes::{Grant, Modes, Wish};
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
-use crate::http::{Class, Context, with_context};
+use crate::http::with_context;
 use crate::model::{Ino, XATTR_BYTES_MAX};
 use crate::telemetry::Operations;
 use crate::vfs::{self, Attr, DirEntry, Fh, IoMode, Opened, Vfs};
@@ -40,11 +40,12 @@ pub struct Adapter {
 impl Adapter {
     /// An adapter over `vfs` whose tasks run on `runtime`.
     pub fn new(vfs: Vfs, runtime: tokio::runtime::Handle, operations: Arc<Operations>, stack_depth: u32) -> Self {
+        let programs = Programs::new(vfs.crawlers().to_vec());
         Self {
             vfs,
             runtime,
             modes: Arc::new(Modes::new()),
-            programs: Arc::new(Programs::new()),
+            programs: Arc::new(programs),
             operations,
             stack_depth,
         }
@@ -59,11 +60,7 @@ impl Adapter {
     pub(super) fn spawn(&self, request: &Request, task: impl Future<Output = ()> + Send + 'static) {
         let (programs, pid) = (self.programs.clone(), request.pid());
         self.runtime.spawn(async move {
-            let context = Context {
-                class: Class::Interactive,
-                program: programs.name(pid),
-            };
-            with_context(context, task).await;
+            with_context(programs.context(pid), task).await;
         });
     }
 

@@ -1,56 +1,160 @@
-//! Which program asks: its name, remembered for a moment, because every request would have to look it up again.
+//! Which program asks: its name, and whether it is one that looks at everything without anybody waiting. Remembered for a
+//! moment, because every request would have to look it up again.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
-/// Names that are remembered.
-const NAMES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+use crate::http::{Class, Context};
+use crate::vfs::matches;
 
-/// How long a name holds: a process keeps its number while it changes its name with exec.
-const NAME_HOLDS: Duration = Duration::from_secs(2);
+/// Programs that are remembered.
+const PROGRAMS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
+/// How long it holds: a process keeps its number while it becomes another program with exec.
+const HOLDS: Duration = Duration::from_secs(2);
+
+/// How far up it is looked who started a program: a thumbnailer works through helpers.
+const PARENTS_MAX: usize = 4;
+
+/// Programs that index the whole tree, or look into every file of a folder that is shown. Names of programs, of the first
+/// word of their command line, of plug-ins among its other words, and of threads (at most 15 bytes).
+const CRAWLERS: [&str; 25] = [
+    "updatedb*",
+    "mlocate*",
+    "plocate*",
+    "slocate*",
+    "tracker-miner*",
+    "tracker-extract*",
+    "tracker3",
+    "localsearch*",
+    "baloo*",
+    "tumblerd",
+    "*thumbnailer*",
+    "thumbnail.so",
+    "kde-thumbnail*",
+    "glycin-*",
+    "gnome-desktop-thumb*",
+    "recoll*",
+    "nepomuk*",
+    "strigi*",
+    "zeitgeist*",
+    "beagle*",
+    "Digikam::Scan*",
+    "ScanController*",
+    "rygel*",
+    "minidlna*",
+    "clamscan",
+];
+
+#[derive(Clone)]
 struct Known {
-    name: Option<Arc<str>>,
+    context: Context,
     since: Instant,
 }
 
-/// Names of programs by process.
+/// Programs by process.
 pub struct Programs {
+    /// Where the system tells of processes.
+    proc: PathBuf,
+    more: Vec<String>,
     known: Mutex<LruCache<u32, Known>>,
 }
 
 impl Programs {
-    /// Nothing known yet.
-    pub fn new() -> Self {
+    /// Nothing known yet; `more` are patterns of crawlers beside the usual ones.
+    pub fn new(more: Vec<String>) -> Self {
+        Self::of(Path::new("/proc"), more)
+    }
+
+    fn of(proc: &Path, more: Vec<String>) -> Self {
         Self {
-            known: Mutex::new(LruCache::new(NAMES_MAX)),
+            proc: proc.to_owned(),
+            more,
+            known: Mutex::new(LruCache::new(PROGRAMS_MAX)),
         }
     }
 
-    /// The name of the program that runs as `pid`; none for the kernel and for one that has gone.
-    pub fn name(&self, pid: u32) -> Option<Arc<str>> {
+    /// On whose behalf a request of thread `pid` is made; nobody's for the kernel and for one that has gone.
+    pub fn context(&self, pid: u32) -> Context {
         if pid == 0 {
-            return None;
+            return Context::of(Class::Interactive);
         }
         if let Some(known) = self.known.lock().get(&pid)
-            && known.since.elapsed() < NAME_HOLDS
+            && known.since.elapsed() < HOLDS
         {
-            return known.name.clone();
+            return known.context.clone();
         }
-        let name: Option<Arc<str>> = std::fs::read_to_string(format!("/proc/{pid}/comm"))
-            .ok()
-            .map(|name| name.trim_end().into());
+        let context = self.find(pid);
         let known = Known {
-            name: name.clone(),
+            context: context.clone(),
             since: Instant::now(),
         };
         self.known.lock().put(pid, known);
-        name
+        context
     }
+
+    fn find(&self, thread: u32) -> Context {
+        let status = self.read(thread, "status");
+        let process = number_in(&status, "Tgid:").unwrap_or(thread);
+        let program = self.name(process);
+        let crawls = self.is_crawler(&[self.name(thread)]) || self.crawls(process);
+        Context {
+            class: if crawls { Class::Crawler } else { Class::Interactive },
+            program: program.map(Arc::from),
+        }
+    }
+
+    /// Whether the process, or one that started it, is a crawler.
+    fn crawls(&self, process: u32) -> bool {
+        let mut at = process;
+        for _ in 0..=PARENTS_MAX {
+            let mut words = vec![self.name(at)];
+            let line = self.read(at, "cmdline");
+            for (place, word) in line.split('\0').enumerate() {
+                let last = word.rsplit('/').next().unwrap_or_default();
+                if place == 0 || last.ends_with(".so") {
+                    words.push(Some(last.to_owned()));
+                }
+            }
+            if self.is_crawler(&words) {
+                return true;
+            }
+            match number_in(&self.read(at, "status"), "PPid:") {
+                Some(parent) if parent > 1 => at = parent,
+                Some(_) | None => return false,
+            }
+        }
+        false
+    }
+
+    fn is_crawler(&self, words: &[Option<String>]) -> bool {
+        let patterns = || CRAWLERS.iter().copied().chain(self.more.iter().map(String::as_str));
+        words
+            .iter()
+            .flatten()
+            .any(|word| patterns().any(|pattern| matches(pattern.as_bytes(), word.as_bytes())))
+    }
+
+    fn name(&self, pid: u32) -> Option<String> {
+        let name = self.read(pid, "comm");
+        Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
+    }
+
+    fn read(&self, pid: u32, file: &str) -> String {
+        let bytes = std::fs::read(self.proc.join(pid.to_string()).join(file)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// The number behind `name` in a `status` file.
+fn number_in(status: &str, name: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -59,10 +163,61 @@ mod tests {
 
     #[test]
     fn a_program_is_known_by_its_name() {
-        let programs = Programs::new();
-        let own = programs.name(std::process::id()).expect("we run");
-        assert!(!own.is_empty() && !own.contains('\n'));
-        assert_eq!(programs.name(0), None);
-        assert_eq!(programs.name(u32::MAX), None);
+        let programs = Programs::new(Vec::new());
+        let own = programs.context(std::process::id());
+        assert!(own.program.is_some_and(|name| !name.is_empty() && !name.contains('\n')));
+        assert_eq!(own.class, Class::Interactive);
+        assert_eq!(programs.context(0), Context::of(Class::Interactive));
+        assert_eq!(programs.context(u32::MAX).program, None);
+    }
+
+    fn process(proc: &Path, pid: u32, parent: u32, name: &str, line: &str) {
+        let dir = proc.join(pid.to_string());
+        std::fs::create_dir_all(&dir).expect("a folder");
+        for (file, text) in [
+            ("comm", format!("{name}\n")),
+            ("cmdline", line.replace(' ', "\0")),
+            ("status", format!("Name:\t{name}\nTgid:\t{pid}\nPPid:\t{parent}\n")),
+        ] {
+            let mut out = std::fs::File::create(dir.join(file)).expect("a file");
+            std::io::Write::write_all(&mut out, text.as_bytes()).expect("written");
+        }
+    }
+
+    #[test]
+    fn crawlers_are_known_by_their_name_their_command_line_and_by_who_started_them() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let proc = dir.path();
+        process(proc, 10, 1, "updatedb.plocat", "/usr/sbin/updatedb.plocate");
+        process(
+            proc,
+            11,
+            1,
+            "kioworker",
+            "/usr/lib/kf6/kioworker /usr/lib/qt6/plugins/kf6/kio/thumbnail.so thumbnail",
+        );
+        process(
+            proc,
+            12,
+            1,
+            "kioworker",
+            "/usr/lib/kf6/kioworker /usr/lib/qt6/plugins/kf6/kio/file.so file",
+        );
+        process(proc, 13, 10, "sh", "sh -c find");
+        process(proc, 14, 13, "find", "find /mnt");
+        process(proc, 15, 1, "find", "find /mnt -name thumbnailer");
+        process(proc, 16, 1, "python3", "backup-all");
+        let programs = Programs::of(proc, vec!["backup-*".to_owned()]);
+        for (pid, class) in [
+            (10, Class::Crawler),
+            (11, Class::Crawler),
+            (12, Class::Interactive),
+            (14, Class::Crawler),
+            (15, Class::Interactive),
+            (16, Class::Crawler),
+        ] {
+            assert_eq!(programs.context(pid).class, class, "{pid}");
+        }
+        assert_eq!(programs.context(14).program.as_deref(), Some("find"));
     }
 }

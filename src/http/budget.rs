@@ -1,6 +1,6 @@
 //! The request budget: how many requests a server allows, shared by all who ask it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::Class;
+use super::allowance::{Answer, Ledger, Limits, MemoryLedger, Period, window};
 use super::slots::Slots;
+use super::{Class, current_context};
 use crate::model::{SharedClock, Timestamp};
 
 /// How much later a class is served than the one before it, when both came at the same time. Also the bound of
@@ -19,6 +20,10 @@ const AGEING_STEP: Duration = Duration::from_secs(10);
 /// First pause after a refusal that names no time; doubles up to the maximum while refusals go on.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(64);
+/// How much later one of many requests of a program is served at most, so that other programs get their turns in between.
+const FAIRNESS_MAX: Duration = Duration::from_secs(9);
+/// How long counts are gathered where nothing depends on them.
+const GATHER: Duration = Duration::from_secs(1);
 
 /// Why no request may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,10 @@ pub struct BudgetState {
     pub paused_secs: u64,
     /// Until when the allowance is used up.
     pub exhausted_until: Option<String>,
+    /// What all mounts of the account on this machine used today (UTC).
+    pub today: Period,
+    /// And this month.
+    pub this_month: Period,
 }
 
 /// Decides who may send a request when. One local implementation; one that several machines share fits behind it.
@@ -95,11 +104,19 @@ struct State {
     /// The pause that the next refusal without a time causes.
     next_pause: Duration,
     exhausted_until: Option<Timestamp>,
+    /// Waiters of each program.
+    waiting: HashMap<(Class, Arc<str>), u32>,
+    /// Counts that are not in the ledger yet, and when that was brought up to date.
+    gathered: HashMap<(Class, Option<Arc<str>>), u64>,
+    written: Duration,
 }
 
-/// A budget of this process: never more than `rate` requests in any window of one second.
+/// A budget of this machine: never more than `rate` requests in any window of one second, over all that share its ledger,
+/// and never more than the allowances of a day and a month.
 pub struct LocalBudget {
     clock: SharedClock,
+    limits: Limits,
+    ledger: Arc<dyn Ledger>,
     state: Arc<Mutex<State>>,
 }
 
@@ -117,10 +134,20 @@ impl LocalBudget {
     /// At most `rate` requests in any window of one second (below 1: one in `1/rate` seconds; 0: no limit), of which at
     /// most `burst` come at once (0, or not below `rate`: all of them).
     pub fn new(clock: SharedClock, rate: f64, burst: u32) -> Arc<Self> {
+        let limits = Limits {
+            rate,
+            burst,
+            ..Limits::default()
+        };
+        Self::of(clock, limits, MemoryLedger::shared())
+    }
+
+    /// Within `limits`, of which `ledger` says what is left.
+    pub fn of(clock: SharedClock, limits: Limits, ledger: Arc<dyn Ledger>) -> Arc<Self> {
+        let Limits { rate, burst, .. } = limits;
         let mut windows = Vec::new();
         if rate > 0.0 {
-            let count = rate.floor().clamp(1.0, 10_000.0) as usize;
-            let period = Duration::from_secs_f64((1.0 / rate).clamp(1.0, 86_400.0));
+            let (count, period) = window(rate);
             windows.push(Slots::new(count, period));
             if burst > 0 && (burst as usize) < count {
                 windows.push(Slots::new(
@@ -129,16 +156,24 @@ impl LocalBudget {
                 ));
             }
         }
+        // What the server said before a restart holds after it.
+        let (mut exhausted_until, now) = (None, clock.now());
+        ledger.alter(&mut |book| exhausted_until = book.refusal(&Limits::default(), Class::Interactive, now));
         let state = State {
             windows,
             queue: Queue::new(),
             next_ticket: 0,
             paused_until: Duration::ZERO,
             next_pause: PAUSE_MIN,
-            exhausted_until: None,
+            exhausted_until,
+            waiting: HashMap::new(),
+            gathered: HashMap::new(),
+            written: clock.elapsed(),
         };
         Arc::new(Self {
             clock,
+            limits,
+            ledger,
             state: Arc::new(Mutex::new(state)),
         })
     }
@@ -148,7 +183,7 @@ impl LocalBudget {
         Self::new(clock, 0.0, 0)
     }
 
-    fn look(&self, key: (Duration, u64)) -> Turn {
+    fn look(&self, key: (Duration, u64), class: Class, program: Option<&Arc<str>>) -> Turn {
         let now = self.clock.elapsed();
         let wall = self.clock.now();
         let mut state = self.state.lock();
@@ -169,19 +204,59 @@ impl LocalBudget {
         if at > now {
             return Turn::In(at - now);
         }
+        let ticket = match self.admit(&mut state, (class, program), wall) {
+            Answer::Go(ticket) => ticket,
+            Answer::Wait(span) => return Turn::In(span),
+            Answer::Exhausted(until) => return Turn::Never(Unavailable::Exhausted(until)),
+        };
         for (window, (slot, _)) in state.windows.iter_mut().zip(&free) {
             window.grant(*slot, now);
         }
-        Turn::Granted(self.permit(free.into_iter().map(|(slot, _)| slot).collect(), now))
+        Turn::Granted(self.permit(free.into_iter().map(|(slot, _)| slot).collect(), now, ticket))
     }
 
-    fn permit(&self, slots: Vec<usize>, since: Duration) -> Permit {
+    /// Asks the ledger where something depends on it; else only counts.
+    fn admit(&self, state: &mut State, who: (Class, Option<&Arc<str>>), wall: Timestamp) -> Answer {
+        if self.is_limited() {
+            let (class, program) = (who.0, who.1.map(|name| &**name));
+            let mut answer = Answer::Go(0);
+            self.ledger
+                .alter(&mut |book| answer = book.admit(&self.limits, (class, program), wall));
+            return answer;
+        }
+        *state.gathered.entry((who.0, who.1.cloned())).or_default() += 1;
+        if self.clock.elapsed().saturating_sub(state.written) >= GATHER {
+            self.write(state);
+        }
+        Answer::Go(0)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.limits.rate > 0.0 || self.limits.daily.is_some() || self.limits.monthly.is_some()
+    }
+
+    /// Brings the ledger up to date.
+    fn write(&self, state: &mut State) {
+        state.written = self.clock.elapsed();
+        let (gathered, now) = (std::mem::take(&mut state.gathered), self.clock.now());
+        if !gathered.is_empty() {
+            self.ledger.alter(&mut |book| {
+                for ((class, program), requests) in &gathered {
+                    book.count(*class, program.as_deref(), *requests, now);
+                }
+            });
+        }
+    }
+
+    fn permit(&self, slots: Vec<usize>, since: Duration, ticket: u64) -> Permit {
         if slots.is_empty() {
             return Permit::uncounted();
         }
         let (state, clock) = (self.state.clone(), self.clock.clone());
+        let (ledger, limits) = (self.ledger.clone(), self.limits);
         Permit::new(move || {
-            let now = clock.elapsed();
+            let (now, wall) = (clock.elapsed(), clock.now());
+            ledger.alter(&mut |book| book.arrived(&limits, ticket, wall));
             let mut state = state.lock();
             for (window, slot) in state.windows.iter_mut().zip(slots) {
                 window.arrived(slot, since, now);
@@ -191,16 +266,25 @@ impl LocalBudget {
         })
     }
 
-    fn enqueue(&self, class: Class) -> Waiting {
+    /// Takes a place in the queue: one among other requests of the same program behind those of others.
+    fn enqueue(&self, class: Class, program: Option<&Arc<str>>) -> Waiting {
         let now = self.clock.elapsed();
         let mut state = self.state.lock();
         state.next_ticket += 1;
-        let key = (now + AGEING_STEP * class.rank(), state.next_ticket);
+        let who = (class, program.cloned().unwrap_or_else(|| "".into()));
+        let before = state.waiting.entry(who.clone()).or_default();
+        let fair = match self.limits.rate {
+            rate if rate > 0.0 => Duration::from_secs_f64(f64::from(*before) / rate).min(FAIRNESS_MAX),
+            _ => Duration::ZERO,
+        };
+        *before += 1;
+        let key = (now + AGEING_STEP * class.rank() + fair, state.next_ticket);
         let turn = Arc::new(Notify::new());
         state.queue.insert(key, turn.clone());
         Waiting {
             state: self.state.clone(),
             key,
+            who,
             turn,
         }
     }
@@ -216,6 +300,7 @@ fn wake_first(state: &State) {
 struct Waiting {
     state: Arc<Mutex<State>>,
     key: (Duration, u64),
+    who: (Class, Arc<str>),
     turn: Arc<Notify>,
 }
 
@@ -223,7 +308,20 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         state.queue.remove(&self.key);
+        match state.waiting.get_mut(&self.who) {
+            Some(waiting) if *waiting > 1 => *waiting -= 1,
+            Some(_) | None => {
+                state.waiting.remove(&self.who);
+            }
+        }
         wake_first(&state);
+    }
+}
+
+impl Drop for LocalBudget {
+    fn drop(&mut self) {
+        let state = self.state.clone();
+        self.write(&mut state.lock());
     }
 }
 
@@ -231,10 +329,20 @@ impl Drop for Waiting {
 impl Budget for LocalBudget {
     async fn acquire(&self, class: Class, wait_max: Duration) -> Result<Permit, Unavailable> {
         let give_up_at = self.clock.elapsed() + wait_max;
-        let waiting = self.enqueue(class);
+        let program = current_context().program;
+        if self.is_limited() {
+            // Known at once, without a place in the queue.
+            let (mut refusal, now) = (None, self.clock.now());
+            self.ledger
+                .alter(&mut |book| refusal = book.refusal(&self.limits, class, now));
+            if let Some(until) = refusal {
+                return Err(Unavailable::Exhausted(until));
+            }
+        }
+        let waiting = self.enqueue(class, program.as_ref());
         loop {
             let left = give_up_at.saturating_sub(self.clock.elapsed());
-            match self.look(waiting.key) {
+            match self.look(waiting.key, class, program.as_ref()) {
                 Turn::Granted(permit) => return Ok(permit),
                 Turn::Never(why) => return Err(why),
                 Turn::In(span) if span > left => return Err(Unavailable::Wait(span)),
@@ -271,6 +379,7 @@ impl Budget for LocalBudget {
     fn exhausted(&self, until: Timestamp) {
         let mut state = self.state.lock();
         state.exhausted_until = state.exhausted_until.max(Some(until));
+        self.ledger.alter(&mut |book| book.exhaust(until));
         // All waiters are to fail now: each one that leaves wakes the next.
         wake_first(&state);
     }
@@ -284,17 +393,25 @@ impl Budget for LocalBudget {
     }
 
     fn daily(&self) -> Option<u64> {
-        None
+        self.limits.daily
     }
 
     fn left(&self) -> f64 {
-        1.0
+        let (mut left, now) = (1.0, self.clock.now());
+        self.ledger.alter(&mut |book| left = book.left(&self.limits, now));
+        left
     }
 
     fn state(&self) -> BudgetState {
         let (now, wall) = (self.clock.elapsed(), self.clock.now());
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        self.write(&mut state);
+        let mut periods = (Period::default(), Period::default());
+        self.ledger
+            .alter(&mut |book| periods = book.periods(&self.limits, wall));
         BudgetState {
+            today: periods.0,
+            this_month: periods.1,
             waiting: state.queue.len(),
             paused_secs: state.paused_until.saturating_sub(now).as_secs_f64().ceil() as u64,
             exhausted_until: state

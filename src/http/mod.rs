@@ -7,6 +7,7 @@
 //!
 //! Who asks travels beside the calls as a [`Context`], so that the layers between need not pass it on.
 
+mod allowance;
 mod answer;
 mod basic;
 mod budget;
@@ -23,6 +24,7 @@ mod request;
 mod secret;
 mod slots;
 
+pub use allowance::{Book, Ledger, Limits, MemoryLedger, Period, Used};
 pub use answer::{Answer, ByteStream, Response};
 pub use budget::{Budget, BudgetState, LocalBudget, Permit, Unavailable};
 pub use client::{Client, ClientConfig, Deadlines};

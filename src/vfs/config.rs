@@ -51,6 +51,8 @@ pub struct VfsConfig {
     pub host: String,
     /// Names that stay on this machine, beside the built-in list: with `*` and `?`.
     pub junk: Vec<String>,
+    /// Programs that look at everything without anybody waiting, beside the built-in list: with `*` and `?`.
+    pub crawlers: Vec<String>,
     /// How long an operation waits for the store.
     pub deadline: Duration,
 }
@@ -75,6 +77,7 @@ impl Default for VfsConfig {
             passthrough: true,
             host: "this machine".into(),
             junk: Vec::new(),
+            crawlers: Vec::new(),
             deadline: Duration::from_secs(40),
         }
     }

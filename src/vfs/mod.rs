@@ -38,6 +38,7 @@ pub use assets::{Asset, AssetPage, AssetRef, FieldDiff, FieldEdit, Found};
 pub use config::{Commit, VfsConfig};
 pub use control::{Keep, Problem, QueueItem, SyncReport};
 pub use error::{Error, Result};
+pub(crate) use junk::matches;
 pub use pins::PinReport;
 pub use types::*;
 pub use vfs::{Inner, Parts, Vfs};

@@ -16,6 +16,8 @@ use super::{Attr, Result};
 const CURSOR: &str = "changes.cursor";
 /// The longest pause between polls: of a mount that nobody uses, when the allowance runs out, or beside webhooks.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How much of the allowance is used when a person is told.
+const WARN_AT: f64 = 0.8;
 /// Pause between attempts to give back what the store lent.
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
@@ -36,6 +38,7 @@ impl Vfs {
             if self.stopping.load(Ordering::Relaxed) {
                 return;
             }
+            self.warn_of_allowance();
             let background = Context::of(Class::Background);
             let now = self.clock.elapsed();
             if now.saturating_sub(tidied) >= TIDY_EVERY {
@@ -69,6 +72,21 @@ impl Vfs {
         }
         pause = pause.mul_f64(self.thrift());
         Some(pause.min(POLL_PAUSE_MAX).max(least))
+    }
+
+    /// Says once that most of the allowance is used up, until it is renewed.
+    fn warn_of_allowance(&self) {
+        let low = self
+            .budget
+            .as_ref()
+            .is_some_and(|budget| budget.left() <= 1.0 - WARN_AT);
+        if low && !self.warned.swap(true, Ordering::Relaxed) {
+            let text = "80 % of the store's request allowance is used up: `assetfs status` shows by whom, and when it is renewed";
+            tracing::warn!("{text}");
+            self.add_problem(Ino::ROOT, String::new(), text);
+        } else if !low {
+            self.warned.store(false, Ordering::Relaxed);
+        }
     }
 
     /// By what polling is slowed down because little is left of the allowance.

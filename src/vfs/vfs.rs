@@ -91,6 +91,8 @@ pub struct Inner {
     pub(super) wake_upkeep: tokio::sync::Notify,
     /// Whether deliveries tell what changes.
     pub(super) webhooks: AtomicBool,
+    /// Whether it was said that the allowance runs out.
+    pub(super) warned: AtomicBool,
     /// Staged bodies at hand, by name; the others are opened again when they are needed.
     pub(super) staged: Mutex<lru::LruCache<String, Arc<Body>>>,
     /// Bodies under upload, with the state of them that is sent.
@@ -190,6 +192,7 @@ impl Vfs {
             budget: parts.budget,
             wake_upkeep: tokio::sync::Notify::new(),
             webhooks: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             staged: Mutex::new(lru::LruCache::new(capacity(256))),
             sending: Mutex::default(),
             problems: Mutex::default(),
@@ -314,6 +317,11 @@ impl Vfs {
             free_bytes: space.map_or(0, |s| s.free_bytes),
             files_used: self.opens.len() as u64,
         }
+    }
+
+    /// Patterns of programs that count as crawlers, beside the usual ones.
+    pub fn crawlers(&self) -> &[String] {
+        &self.config.crawlers
     }
 
     /// The store behind the drive.

@@ -83,3 +83,58 @@ fn a_used_up_daily_quota_leaves_what_is_known_and_asks_no_more() {
     let unmounted = mount.run(&["unmount", "--wait", "1", mount.path().to_str().expect("UTF-8")]);
     assert!(!text(&unmounted).contains("panicked"));
 }
+
+#[test]
+fn a_crawler_cannot_use_up_the_allowance_of_a_person() {
+    let world = World::with(ImageRelayOptions {
+        seed: Seed::Files {
+            folders: 60,
+            files_per_folder: 2,
+        },
+        ..ImageRelayOptions::default()
+    });
+    let mount = world.mount("poll=0,rate=0,daily_quota=1000,quiet=200ms");
+    shell(&mount.path(), "ls > /dev/null");
+    world.server().reset_counters();
+    // Not all of it may be had, but what is not known is an error and never an empty folder.
+    let crawled = try_shell(
+        &mount.path(),
+        "cp $(command -v find) ../updatedb; ../updatedb . -type f | wc -l",
+    );
+    assert!(
+        !crawled.status.success() && text(&crawled).contains("Input/output error"),
+        "{}",
+        text(&crawled)
+    );
+    let asked = world.counters().api;
+    assert!(asked <= 20, "{asked} requests for a crawler");
+    assert_eq!(shell(&mount.path(), "find . -type f | wc -l").trim(), "120");
+    let status = text(&mount.run(&["status", "--json"]));
+    assert!(
+        status.contains("\"crawler\"") && status.contains("\"updatedb\""),
+        "{status}"
+    );
+    assert!(
+        status.contains("\"allowed\": 1000") || status.contains("\"allowed\":1000"),
+        "{status}"
+    );
+}
+
+#[test]
+fn without_allowance_uncached_reads_fail_saves_wait_and_commits_say_so() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount("poll=0,rate=0,daily_quota=40,commit=close,quiet=200ms");
+    shell(&mount.path(), "ls -lR > /dev/null");
+    try_shell(
+        &mount.path(),
+        "for f in Press/* Campaigns/*/*; do cat \"$f\"; done > /dev/null; for n in $(seq 40); do mkdir Empty/$n; done",
+    );
+    let spent = world.counters().api;
+    assert!(spent <= 40, "{spent}");
+    let uncached = try_shell(&mount.path(), "cat Archive/'Old things'/'data (1).csv' > /dev/null");
+    assert!(text(&uncached).contains("Input/output error"), "{}", text(&uncached));
+    let saved = try_shell(&mount.path(), "echo kept > Empty/note.txt");
+    assert!(text(&saved).contains("quota exceeded"), "{}", text(&saved));
+    assert_eq!(shell(&mount.path(), "cat Empty/note.txt"), "kept\n");
+    assert_eq!(world.counters().api, spent);
+}

@@ -63,6 +63,10 @@ pub fn read_anything(bytes: &[u8]) {
 pub const PUBLIC_BASE_URL: &str = "https://api.imagerelay.com/api/v2";
 /// Requests per second that the service allows.
 pub const REQUESTS_PER_SECOND: f64 = 5.0;
+/// Requests of a day after which it was seen to refuse, about.
+pub const REQUESTS_PER_DAY: u64 = 8_000;
+/// Requests of a month that it allows.
+pub const REQUESTS_PER_MONTH: u64 = 250_000;
 /// Largest file that is uploaded again for a new name, in bytes, unless configured otherwise.
 pub const RENAME_BYTES_MAX: u64 = 1 << 30;
 
