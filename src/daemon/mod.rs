@@ -26,6 +26,7 @@ pub mod registry;
 pub mod run;
 pub mod source;
 mod stores;
+mod webhooks;
 mod words;
 
 pub use failure::{Failure, Status};

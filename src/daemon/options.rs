@@ -143,6 +143,13 @@ pub struct MountOptions {
     /// Serve figures for Prometheus at this address, `127.0.0.1:9090`; a port alone means this machine only
     #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
     pub metrics: Option<SocketAddr>,
+    /// Listen for the store's webhooks at this address, for a reverse proxy; the last part of the path is the secret that lies
+    /// in `webhook-secret` beside the store's journal
+    #[arg(long, value_name = "ADDRESS", value_parser = listen_address)]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Where the store reaches that proxy: the webhooks are subscribed at mount and taken back at unmount
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<url::Url>,
     /// How long uploads may go on after the mount is gone [default: 5m, on a signal 60s]
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub drain: Option<Duration>,
@@ -243,6 +250,8 @@ impl MountOptions {
             agency,
             days,
             metrics,
+            webhook_listen,
+            webhook_url,
             drain
         )
     }

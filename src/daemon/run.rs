@@ -13,6 +13,7 @@ use super::options::MountOptions;
 use super::places::Places;
 use super::registry::{Registered, socket_of};
 use super::source::Source;
+use super::webhooks::Webhooks;
 use super::{Failure, metrics, mountpoint};
 use crate::disk::LockFile;
 use crate::fuse::{Mount, MountConfig, mounts};
@@ -115,6 +116,19 @@ async fn serve(
         Some(address) => Some(metrics::Server::start(address, stack.drive()).await?),
         None => None,
     };
+    let webhooks = match plan.options.webhook_listen {
+        Some(listen) => {
+            let public = plan.options.webhook_url.as_ref();
+            let places = plan.places.store(&plan.source.state_name())?;
+            Some(Webhooks::start(listen, public, &places, stack.vfs.clone()).await?)
+        }
+        None if plan.options.webhook_url.is_some() => {
+            return Err(Failure::usage(
+                "--webhook-url needs --webhook-listen: nobody would hear the store",
+            ));
+        }
+        None => None,
+    };
     let (vfs, runtime) = (stack.vfs.clone(), tokio::runtime::Handle::current());
     let operations = stack.operations.clone();
     let mounting = tokio::task::spawn_blocking(move || Mount::new(vfs, &runtime, operations, &config));
@@ -139,6 +153,9 @@ async fn serve(
     drop(registered);
     if tokio::time::timeout(IN_USE, mount.ended()).await.is_err() {
         tracing::warn!("files of the mount are still open: their programs will get errors");
+    }
+    if let Some(webhooks) = webhooks {
+        webhooks.end().await;
     }
     tracing::info!(mountpoint = %place.display(), "unmounted");
     Ok(Served { answer, drain, server })

@@ -306,6 +306,24 @@ pub trait Store: Send + Sync + 'static {
         Err(StoreError::unsupported("changes", ""))
     }
 
+    /// Has the server tell `url` of changes, as far as it does not yet. The address has a secret in it.
+    async fn subscribe(&self, url: &str) -> Result<()> {
+        let _ = url;
+        Err(StoreError::unsupported("subscribe", ""))
+    }
+
+    /// Takes back what [`Store::subscribe`] asked for.
+    async fn unsubscribe(&self, url: &str) -> Result<()> {
+        let _ = url;
+        Ok(())
+    }
+
+    /// The item that a delivery from the server is about, if it is one. Nothing else in it is to be believed. Pure.
+    fn delivered(&self, body: &[u8]) -> Option<ItemId> {
+        let _ = body;
+        None
+    }
+
     /// What a search finds.
     async fn search(&self, query: &Query) -> Result<Vec<Entry>> {
         let _ = query;

@@ -9,6 +9,7 @@ mod check;
 mod config;
 mod confirm;
 mod control;
+mod deliveries;
 mod error;
 mod files;
 mod handles;

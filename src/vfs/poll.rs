@@ -122,7 +122,7 @@ impl Vfs {
         feed
     }
 
-    async fn poll_feed(&self) -> Result<()> {
+    pub(super) async fn poll_feed(&self) -> Result<()> {
         let cursor = match self.blocking(|vfs| Ok(vfs.catalog.kv_get(CURSOR)?)).await? {
             Some(cursor) => cursor,
             None => self.store.changes(None, self.clock.now()).await?.cursor,

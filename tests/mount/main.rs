@@ -17,3 +17,4 @@ mod requests;
 mod support;
 mod tour;
 mod trouble;
+mod webhooks;

@@ -28,6 +28,7 @@ mod pages;
 mod pictures;
 mod templates;
 mod upload;
+mod webhooks;
 mod wire;
 
 use std::ops::Range;
@@ -326,6 +327,18 @@ impl Store for ImageRelay {
 
     async fn changes(&self, cursor: Option<&str>, _now: Timestamp) -> Result<Changes> {
         self.core.changes(cursor).await
+    }
+
+    async fn subscribe(&self, url: &str) -> Result<()> {
+        self.core.subscribe(url).await
+    }
+
+    async fn unsubscribe(&self, url: &str) -> Result<()> {
+        self.core.unsubscribe(url).await
+    }
+
+    fn delivered(&self, body: &[u8]) -> Option<ItemId> {
+        webhooks::delivered(body)
     }
 
     async fn search(&self, query: &Query) -> Result<Vec<Entry>> {

@@ -321,6 +321,29 @@ impl Listed for QuickLink {
     }
 }
 
+/// A subscription of an address to one kind of change.
+#[derive(Clone, Deserialize)]
+pub(super) struct Webhook {
+    #[serde(deserialize_with = "required_id")]
+    pub(super) id: u64,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) resource: String,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) action: String,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) url: String,
+}
+
+impl Listed for Webhook {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn is_deleted(&self) -> bool {
+        false
+    }
+}
+
 /// A choice of a term.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct TermOption {

@@ -1,0 +1,59 @@
+//! What a webhook says has changed: asked of the store itself before it is believed.
+
+use std::collections::HashSet;
+
+use crate::http::{Class, Context, with_context};
+use crate::model::ItemId;
+
+use super::Result;
+use super::vfs::Vfs;
+
+/// Items that are each asked for; of more at once the change feed tells with fewer requests.
+const ASKED_MAX: usize = 20;
+
+impl Vfs {
+    /// Asks the store about items that are said to have changed, and shows what it answers.
+    pub async fn look_at_items(&self, items: HashSet<ItemId>) {
+        let look = async {
+            if items.len() > ASKED_MAX
+                && let Ok(()) = self.poll_feed().await
+            {
+                return;
+            }
+            for id in items {
+                if let Err(error) = self.look_at_item(&id).await {
+                    tracing::debug!(%id, "what is said to have changed could not be read: {error}");
+                }
+            }
+        };
+        with_context(Context::of(Class::Background), look).await;
+    }
+
+    async fn look_at_item(&self, id: &ItemId) -> Result<()> {
+        let began = self.clock.now();
+        let answer = self.store.stat(id).await;
+        let id = id.clone();
+        self.blocking(move |vfs| {
+            let known = vfs.catalog.by_id(&id)?;
+            match answer {
+                Ok(entry) => {
+                    let mut shown = known.is_some();
+                    for parent in &entry.parents {
+                        shown |= vfs.catalog.listing(parent)?.is_some();
+                    }
+                    if shown { vfs.take_news(&entry, began) } else { Ok(()) }
+                }
+                // Somebody said so, and the store says so too.
+                Err(error) if error.is_not_found() => match known {
+                    Some(node) if vfs.journal.change(node.ino).is_none() => {
+                        let diff = vfs.catalog.remove(&id, began)?;
+                        vfs.tell_kernel(&diff)
+                    }
+                    Some(_) | None => Ok(()),
+                },
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+}
