@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -100,9 +100,22 @@ pub struct Catalog {
     /// Exactly [`READERS`].
     readers: Vec<Mutex<Connection>>,
     turn: AtomicUsize,
+    /// How far listings may lag, in milliseconds.
+    lag_ms: AtomicU64,
 }
 
 impl Catalog {
+    /// Listings of this store may show how it was up to `lag` ago: what they tell of an item that is known from a later
+    /// state is not taken. None at first.
+    pub fn expect_lag(&self, lag: Duration) {
+        let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        self.lag_ms.store(lag_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn lag(&self) -> Duration {
+        Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))
+    }
+
     /// Opens the catalog at `path`, or begins a new one there when it is missing, damaged or of another version.
     pub fn open(path: &Path) -> Result<Self> {
         let io_error = |source| Error::Io {
@@ -137,6 +150,7 @@ impl Catalog {
             writer: Mutex::new(writer),
             readers: readers.map_err(sql_error)?,
             turn: AtomicUsize::new(0),
+            lag_ms: AtomicU64::new(0),
         })
     }
 

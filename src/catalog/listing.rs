@@ -1,6 +1,7 @@
 //! A folder's listing, taken whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -8,7 +9,7 @@ use super::db::{Catalog, Result};
 use super::edges::{self, Item};
 use super::entries::{removed_at, take_entry};
 use super::names::{Binding, Bindings, Slot, assign};
-use super::rows::{Diff, Key, Renamed, id_of, ino_of, load, local_of};
+use super::rows::{Diff, Key, Node, Renamed, id_of, ino_of, load, local_of};
 use crate::model::{Entry, Ino, ItemId, Name, Timestamp};
 
 impl Catalog {
@@ -35,14 +36,21 @@ impl Catalog {
                 return Ok(diff);
             }
             let mut before = members(tx, parent)?;
+            let mut late_items = HashSet::new();
             let mut now: HashMap<ItemId, Member> = HashMap::with_capacity(entries.len());
             for (ino, entry) in entries {
                 let known = load(tx, &entry.id)?.map(|(_, node)| node);
+                let late = known
+                    .as_ref()
+                    .is_some_and(|node| is_late(node, &entry, began_at, self.lag()));
                 let passed_over = match &known {
-                    Some(node) => node.stat_at > began_at || keep(&entry.id),
+                    Some(node) => node.stat_at > began_at || late || keep(&entry.id),
                     None => removed_at(tx, &entry.id)?.is_some_and(|gone| gone >= began_at),
                 };
                 if passed_over {
+                    if late {
+                        late_items.insert(entry.id);
+                    }
                     continue;
                 }
                 let item = take_entry(tx, known.as_ref(), ino, &entry, began_at, &mut diff)?;
@@ -61,15 +69,19 @@ impl Catalog {
                     },
                 );
             }
-            let (kept, gone): (Vec<_>, Vec<_>) = before
-                .into_values()
-                .partition(|member| member.stat_at > began_at || keep(&member.item.id));
+            let (kept, gone): (Vec<_>, Vec<_>) = before.into_values().partition(|member| {
+                let id = &member.item.id;
+                member.stat_at > began_at || late_items.contains(id) || keep(id)
+            });
+            let silent: HashSet<ItemId> = kept.iter().map(|member| member.item.id.clone()).collect();
             let present: Vec<Member> = kept
                 .into_iter()
                 .map(Member::with_bound_name)
                 .chain(now.into_values())
                 .collect();
-            rename_all(tx, parent, &present, &gone, names, &mut diff)?;
+            // Of what the listing says nothing about, the name is no business of its either.
+            let is_taken = |id: &ItemId, name: &Name| !silent.contains(id) && names.is_taken(parent, id, name);
+            rename_all(tx, parent, (&present, &gone), (names, &is_taken), &mut diff)?;
             edges::drop_orphans(tx, gone.iter().map(|member| member.item.key).collect())?;
             tx.prepare_cached(
                 "INSERT INTO listings (folder, listed_at, complete) VALUES (?1, ?2, 1)
@@ -79,6 +91,19 @@ impl Catalog {
             Ok(diff)
         })
     }
+}
+
+/// Whether a listing tells an older state of an item than the one that is known: its index is late.
+fn is_late(known: &Node, told: &Entry, began_at: Timestamp, lag: Duration) -> bool {
+    if lag.is_zero() || began_at >= known.stat_at.plus(lag) {
+        return false;
+    }
+    let (Some(then), Some(now)) = (told.modified, known.entry.modified) else {
+        return false;
+    };
+    // What a change of ours was answered with is told before the server's own clock moves.
+    let differs = told.name != known.entry.name || told.version != known.entry.version;
+    then < now || (then == now && differs)
 }
 
 /// A child of the folder that is listed.
@@ -140,9 +165,8 @@ fn members(tx: &Transaction<'_>, parent: &ItemId) -> rusqlite::Result<HashMap<It
 fn rename_all(
     tx: &Transaction<'_>,
     parent: &ItemId,
-    present: &[Member],
-    gone: &[Member],
-    names: &dyn Bindings,
+    (present, gone): (&[Member], &[Member]),
+    (names, is_taken): (&dyn Bindings, &dyn Fn(&ItemId, &Name) -> bool),
     diff: &mut Diff,
 ) -> rusqlite::Result<()> {
     let slots: Vec<Slot<'_>> = present
@@ -154,7 +178,7 @@ fn rename_all(
             bound: member.bound.clone(),
         })
         .collect();
-    let locals = assign(&slots, &|id, name| names.is_taken(parent, id, name));
+    let locals = assign(&slots, is_taken);
     let mut changed: Vec<(&Member, Name)> = Vec::new();
     for (member, local) in present.iter().zip(locals) {
         let same = member

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
-use crate::store::Resume;
+use crate::store::{Capabilities, Resume};
 
 /// A listing that began before this much after a change may not show it, whatever the store promises.
 const SETTLE_MIN: Duration = Duration::from_secs(60);
@@ -141,14 +141,27 @@ pub enum LocalReason {
     Empty,
 }
 
-/// A request that makes something and of which no answer has come yet. It is noted before it is sent, so that neither a
-/// lost answer nor the end of the program makes a second copy, whatever the user does to the node in the meantime.
+/// A request that publishes something and of which no answer has come yet. It is noted before it is sent, so that neither
+/// a lost answer nor the end of the program makes a second copy, or a conflict of ours with ourselves, whatever the user
+/// does to the node in the meantime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unanswered {
     /// When it was sent.
     pub at: Timestamp,
     /// The change as it was then: under this name, with these bytes, the store may have it.
     pub sent: Box<Change>,
+    /// What tells the bytes that were sent from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Fingerprint>,
+}
+
+/// What tells bytes from others without keeping them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// How many they are.
+    pub size: u64,
+    /// Lower-case hex.
+    pub md5: String,
 }
 
 /// The wanted state of one node, as far as it differs from what the catalog says.
@@ -187,6 +200,9 @@ pub struct Change {
     /// What may have been made already: looked for before anything is made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<Unanswered>,
+    /// New versions that the store may have taken: another version there than the base is first held against these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<Unanswered>,
     /// Not yet published, but made under a name that the same program had just moved this node away from: if that one
     /// goes, these bytes are its new version (identity rules 1 and 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,6 +244,7 @@ impl Change {
             last_error: None,
             resume: None,
             unanswered: None,
+            unconfirmed: Vec::new(),
             claim: None,
             claimed_by: None,
             leftovers: Vec::new(),
@@ -236,6 +253,16 @@ impl Change {
             copy_of: None,
             approved: false,
         }
+    }
+
+    /// The change as a request carries it out.
+    pub(super) fn as_sent(&self) -> Box<Self> {
+        Box::new(Self {
+            unanswered: None,
+            unconfirmed: Vec::new(),
+            resume: None,
+            ..self.clone()
+        })
     }
 
     /// What is to be looked for before the next request: the store itself does that for an upload that it can resume.
@@ -254,6 +281,7 @@ impl Change {
         let mut own = self.clone();
         own.id = None;
         own.resume = None;
+        own.unconfirmed.clear();
         if let Some(placing) = &mut own.placing {
             placing.base.clear();
         }
@@ -300,18 +328,40 @@ impl Change {
     }
 }
 
+/// Whether a store may keep other bytes than it was sent (a re-encoded image).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alteration {
+    /// What is sent is kept.
+    Never,
+    /// Sizes and digests prove nothing.
+    Possible,
+}
+
+impl Alteration {
+    /// By a store with these capabilities.
+    pub fn by(capabilities: &Capabilities) -> Self {
+        match capabilities.alters_content {
+            true => Self::Possible,
+            false => Self::Never,
+        }
+    }
+}
+
 impl Unanswered {
     /// Whether an entry of `folder` may be what the request made.
-    pub fn may_have_made(&self, folder: Ino, entry: &Entry) -> bool {
+    pub fn may_have_made(&self, folder: Ino, entry: &Entry, altered: Alteration) -> bool {
         let places = self.sent.placing.iter().flat_map(|p| &p.now);
         let mut places = places.take(1).filter(|place| place.parent == folder);
-        entry.kind == self.sent.kind && places.any(|place| resembles(entry, &place.name, &self.sent))
+        entry.kind == self.sent.kind && places.any(|place| resembles(entry, &place.name, &self.sent, altered))
     }
 }
 
 /// Whether an entry is what a request for this change, under this name, would have made.
-pub(super) fn resembles(entry: &Entry, name: &Name, change: &Change) -> bool {
-    let size = change.staged.as_ref().map(|s| s.size);
+pub(super) fn resembles(entry: &Entry, name: &Name, change: &Change, alteration: Alteration) -> bool {
+    let size = match alteration {
+        Alteration::Never => change.staged.as_ref().map(|s| s.size),
+        Alteration::Possible => None,
+    };
     // Servers normalise names: compare what no rule is known to touch.
     let plain = |text: &str| {
         text.chars()

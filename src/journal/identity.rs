@@ -27,6 +27,7 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
     taken.claim = None;
     taken.resume = None;
     taken.copy_of = None;
+    taken.unconfirmed = old.unconfirmed.clone();
     taken.state = State::Pending;
     taken.leftovers = old.leftovers.clone();
     let base = old
@@ -66,6 +67,8 @@ pub fn set_aside(old: &Change, bytes: Staged) -> Change {
     aside.claimed_by = None;
     aside.fields.clear();
     aside.leftovers.clear();
+    aside.unconfirmed.clear();
+    aside.resume = None;
     aside.staged = Some(Staged { base: None, ..bytes });
     aside.placing = Some(Placing {
         base: Vec::new(),

@@ -6,6 +6,7 @@
 
 mod change;
 mod db;
+mod doubt;
 mod identity;
 #[allow(clippy::module_inception)] // The noun of this folder.
 mod journal;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use change::resembles;
 
-pub use change::{Change, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
+pub use change::{Alteration, Change, Fingerprint, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
 pub use db::{LocalAttr, NameBinding, Write};
 pub use identity::{is_backup, take_over};
 pub use journal::{Binding, Guard, Journal};

@@ -31,6 +31,9 @@ pub fn succeeded(
     ) {
         left.unanswered = None;
     }
+    if let Step::Replace { .. } = step {
+        left.unconfirmed.clear();
+    }
     if let State::Ambiguous { .. } | State::Local { .. } = left.state {
         left.state = State::Pending;
     }

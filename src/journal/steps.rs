@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use crate::model::{Access, Checksum, Entry, FieldChanges, Ino, ItemId, Kind, Name};
-use crate::store::{Body, ErrorKind, Placement, Progress, Resume, Retry, StoreError, Support};
+use async_trait::async_trait;
 
+use crate::model::{Access, Checksum, Entry, FieldChanges, Ino, ItemId, Kind, Name};
+use crate::store::{ErrorKind, IdScheme, Placement, Progress, Resume, Retry, StoreError, Support};
+
+use super::doubt::still_wanted;
 use super::identity::{is_backup, set_aside, take_over};
 use super::outcome;
 use super::plan::Step;
 use super::uploader::{Acted, Sent, Uploader, put_or_drop, waited};
-use super::{Change, Durability, LocalReason, Place, Staged, State, Ticket, Unanswered, Write, resembles};
-
-use futures_util::StreamExt;
+use super::{Change, Durability, Fingerprint, LocalReason, Place, Staged, State, Write};
 
 impl Uploader {
     /// Carries a step out; `decided` is the count of the journal's commits before it was planned.
@@ -42,7 +43,7 @@ impl Uploader {
             Step::DecideClaim(old) => self.decide_claim(change, *old).await,
             Step::Look { parent, name, at } => self.look(change, parent, name, *at).await,
             Step::CreateFolder { parent, name } => {
-                match self.about_to_make(change, Durability::Written) {
+                match self.about_to_make(change, None) {
                     Some(noted) => waited(noted).await?,
                     None => return Ok(Acted::Again),
                 }
@@ -103,24 +104,6 @@ impl Uploader {
         }
     }
 
-    /// Notes, before a request that makes something is sent, that it may be carried out; `None` when the node is no longer
-    /// what the request would make. Decided in one go with the check, so that a removal or a rename comes before or after.
-    fn about_to_make(&self, sent: &Change, durability: Durability) -> Option<Ticket> {
-        let at = self.clock.now();
-        let mut guard = self.journal.lock();
-        let mut change = Change::clone(guard.overlay().get(sent.ino)?);
-        if !still_wanted(&change, sent) {
-            return None;
-        }
-        let sent = Box::new(Change {
-            unanswered: None,
-            resume: None,
-            ..sent.clone()
-        });
-        change.unanswered = Some(Unanswered { at, sent });
-        Some(guard.commit(vec![Write::Put(Box::new(change))], durability))
-    }
-
     /// The entry that a step needs.
     fn known<'a>(&self, change: &Change, remote: Option<&'a Entry>) -> Result<&'a Entry, StoreError> {
         let id = change.id.as_ref().map_or("", ItemId::as_str);
@@ -160,7 +143,7 @@ impl Uploader {
             && self.capabilities().server_copy.is_yes()
             && (!self.capabilities().copy_keeps_name || entry.name == name.to_store())
         {
-            match self.about_to_make(change, Durability::Written) {
+            match self.about_to_make(change, None) {
                 Some(noted) => waited(noted).await?,
                 None => return Ok(Acted::Again),
             }
@@ -175,7 +158,7 @@ impl Uploader {
             return Ok(Acted::Rest);
         };
         let source = self.world.source(change, None).await?;
-        let progress = self.progress(change, Publishing::Makes);
+        let progress = self.progress(change, Publishing::Makes, &source.fingerprint);
         let entry = self
             .store
             .create(parent, name, &source.body, &change.fields, &progress)
@@ -204,7 +187,7 @@ impl Uploader {
             Some(staged) => staged.base.as_ref(),
             None => Some(&entry.version),
         };
-        let progress = self.progress(change, Publishing::Replaces);
+        let progress = self.progress(change, Publishing::Replaces, &source.fingerprint);
         let told = self.store.replace(entry, base, name, &source.body, &progress).await?;
         self.finish(change, step, Some(&told), None).await?;
         Ok(Acted::Again)
@@ -247,12 +230,12 @@ impl Uploader {
             }
         }
         fields.extend(change.fields.clone());
-        let progress = self.progress(change, Publishing::Makes);
+        let progress = self.progress(change, Publishing::Makes, &source.fingerprint);
         let new = self
             .store
             .create(parent, name, &source.body, &fields, &progress)
             .await?;
-        verify(&new, &source.body, source.md5.as_deref())?;
+        verify(&new, &source.fingerprint)?;
         self.finish(change, step, Some(&new), None).await?;
         Ok(Acted::Again)
     }
@@ -287,7 +270,12 @@ impl Uploader {
             name: name.map_or_else(|| entry.name.clone(), Name::to_store),
             parents,
         };
-        let told = self.store.relocate(entry, &to).await?;
+        let told = match self.store.relocate(entry, &to).await {
+            Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
+                self.moved_already(entry, &to).await?.ok_or(error)?
+            }
+            told => told?,
+        };
         let way_station: Option<Vec<Place>> = swapping.then(|| {
             let now = change.placing.iter().flat_map(|p| p.now.clone());
             now.map(|place| Place {
@@ -381,79 +369,13 @@ impl Uploader {
         Ok(Acted::Again)
     }
 
-    /// Looks for what a request without an answer may have made.
-    async fn look(
-        &self,
-        change: &Change,
-        parent: &ItemId,
-        name: &Name,
-        at: crate::model::Timestamp,
-    ) -> Result<Acted, StoreError> {
-        let sent = match &change.unanswered {
-            Some(unanswered) => Change::clone(&unanswered.sent),
-            None => change.clone(),
-        };
-        let Some(folder) = self.world.entry(parent).await else {
-            return Err(StoreError::new(ErrorKind::NotFound, "look into", parent.as_str()));
-        };
-        // The counts in an old answer could make the store skip what is to be found.
-        let folder = Entry {
-            children: None,
-            ..Entry::clone(&folder)
-        };
-        let began = self.clock.now();
-        let mut listing = self.store.list(&folder);
-        let mut found = Vec::new();
-        while let Some(batch) = listing.next().await {
-            found.extend(
-                batch?
-                    .into_iter()
-                    .filter(|e| e.kind == sent.kind && resembles(e, name, &sent)),
-            );
-        }
-        for entry in found {
-            if !self.world.knows(&entry.id).await {
-                tracing::info!(id = %entry.id, "a request whose answer was lost had been carried out");
-                let step = match (&sent.id, sent.kind) {
-                    (_, Kind::Folder) => Step::CreateFolder {
-                        parent: parent.clone(),
-                        name: name.clone(),
-                    },
-                    (None, Kind::File) => Step::Create {
-                        parent: parent.clone(),
-                        name: name.clone(),
-                    },
-                    (Some(_), Kind::File) => Step::Reupload {
-                        parent: parent.clone(),
-                        name: name.clone(),
-                    },
-                };
-                self.finish(&sent, &step, Some(&entry), None).await?;
-                return Ok(Acted::Again);
-            }
-        }
-        let lag = self.capabilities().listing_lag_max;
-        let ready = at.plus(lag);
-        // Absence proves nothing until a listing is younger than the store's lag.
-        self.update(change.ino, Durability::Written, |c| {
-            if began >= ready {
-                if let State::Ambiguous { .. } = c.state {
-                    c.state = State::Pending;
-                }
-                c.unanswered = None;
-            } else {
-                c.ready_at = c.ready_at.max(ready);
-            }
-        });
-        Ok(if began >= ready { Acted::Again } else { Acted::Rest })
-    }
-
-    fn progress<'a>(&'a self, change: &'a Change, publishing: Publishing) -> Follow<'a> {
+    fn progress<'a>(&'a self, change: &'a Change, publishing: Publishing, bytes: &'a Fingerprint) -> Follow<'a> {
         self.sent.lock().insert(change.ino, Sent::default());
         Follow {
             uploader: self,
             change,
             publishing,
+            bytes,
         }
     }
 }
@@ -507,33 +429,23 @@ fn free(aside: &Change) -> Change {
 }
 
 /// Nothing old is removed before the new bytes are known to be whole.
-fn verify(new: &Entry, body: &Body, md5: Option<&str>) -> Result<(), StoreError> {
+fn verify(new: &Entry, sent: &Fingerprint) -> Result<(), StoreError> {
     let wrong = |what: String| {
         StoreError::new(ErrorKind::Protocol, "verify the upload of", new.id.as_str())
             .because(what)
             .retry(Retry::After(Duration::from_secs(5)))
     };
     if let Some(size) = new.size
-        && size != body.size_bytes()
+        && size != sent.size
     {
-        return Err(wrong(format!("the store has {size} bytes of {}", body.size_bytes())));
+        return Err(wrong(format!("the store has {size} bytes of {}", sent.size)));
     }
-    match (&new.checksum, md5) {
-        (Some(Checksum::Md5(theirs)), Some(ours)) if theirs != ours => Err(wrong("the checksums differ".into())),
-        _ => Ok(()),
-    }
-}
-
-/// Whether what is about to be published is still what the node is to become.
-fn still_wanted(now: &Change, sent: &Change) -> bool {
-    let same_bytes = match (&now.staged, &sent.staged) {
-        (Some(now), Some(then)) => {
-            now.body == then.body && now.generation == then.generation && now.phase == then.phase
+    match &new.checksum {
+        Some(Checksum::Md5(theirs)) if !theirs.eq_ignore_ascii_case(&sent.md5) => {
+            Err(wrong("the checksums differ".into()))
         }
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    };
-    same_bytes && now.id == sent.id && now.is_removal() == sent.is_removal()
+        Some(Checksum::Md5(_)) | None => Ok(()),
+    }
 }
 
 /// What the end of an upload does.
@@ -550,6 +462,7 @@ struct Follow<'a> {
     uploader: &'a Uploader,
     change: &'a Change,
     publishing: Publishing,
+    bytes: &'a Fingerprint,
 }
 
 impl Follow<'_> {
@@ -558,6 +471,7 @@ impl Follow<'_> {
     }
 }
 
+#[async_trait]
 impl Progress for Follow<'_> {
     fn resume(&self) -> Option<Resume> {
         let now = self.uploader.journal.change(self.change.ino)?;
@@ -581,20 +495,20 @@ impl Progress for Follow<'_> {
         }
     }
 
-    fn may_publish(&self) -> bool {
+    async fn may_publish(&self) -> bool {
         if self.uploader.world.being_written(self.change.ino) {
             return false;
         }
-        match self.publishing {
-            Publishing::Makes => {
-                // Nobody waits for the note: it goes to the disk ahead of a request that crosses a network.
-                let noted = self.uploader.about_to_make(self.change, Durability::Written);
-                noted.is_some()
-            }
-            Publishing::Replaces => {
-                let now = self.uploader.journal.change(self.change.ino);
-                now.is_some_and(|now| still_wanted(&now, self.change))
-            }
+        let noted = match self.publishing {
+            Publishing::Makes => self.uploader.about_to_make(self.change, Some(self.bytes)),
+            Publishing::Replaces => self.uploader.about_to_replace(self.change, self.bytes),
+        };
+        let Some(noted) = noted else { return false };
+        if let Err(error) = noted.wait().await {
+            tracing::error!(ino = self.change.ino.0, "an upload cannot be noted: {error}");
+            return false;
         }
+        // A program may have begun to write while the note was on its way.
+        !self.uploader.world.being_written(self.change.ino)
     }
 }

@@ -100,6 +100,12 @@ impl Uploader {
         self.sent.lock().get(&ino).map(|s| s.bytes)
     }
 
+    /// Whether nothing is under way and nothing is due.
+    pub fn is_at_rest(&self) -> bool {
+        let next = self.journal.lock().overlay().schedule().next().map(|(at, _)| at);
+        self.in_flight.lock().is_empty() && next.is_none_or(|at| at > self.clock.now())
+    }
+
     /// Ends [`Uploader::run`] once what is in flight has come to rest.
     pub fn stop(&self) {
         self.stop.send_replace(true);
@@ -403,7 +409,7 @@ impl Uploader {
                 Step::RemoveLeftover(_) => self.finish(change, step, None, None).await,
                 _ => self.removed(change).await,
             },
-            Verdict::Conflict => self.world.conflict(change.ino).await,
+            Verdict::Conflict => self.conflicted(change).await,
             Verdict::Park(reason) => {
                 self.park(change.ino, reason);
                 Ok(())
@@ -493,12 +499,30 @@ impl Uploader {
             Some(id) => self.world.entry(id).await.map(|e| e.version.clone()),
             None => None,
         };
+        // Where listings tell no sizes, that of what was sent is known all the same.
+        let sized = entry.zip(staged).and_then(|(entry, staged)| {
+            let unsized_here = entry.size.is_none() && !self.capabilities().alters_content;
+            unsized_here.then(|| Entry {
+                size: Some(staged.size),
+                ..entry.clone()
+            })
+        });
+        let entry = sized.as_ref().or(entry);
+        let heir = || heir_of(self.journal.lock().overlay(), sent).map_or(sent.ino, |heir| heir.ino);
+        let mut ino = heir();
         if let Some(entry) = entry {
             let places = names
                 .or_else(|| sent.placing.as_ref().map(|p| p.now.as_slice()))
                 .unwrap_or_default();
             let old = sent.id.as_ref().filter(|old| **old != entry.id);
-            self.world.took(sent.ino, entry, places, old, staged).await?;
+            // The identity may move on to another node while the catalog is written: that one has it then.
+            loop {
+                self.world.took(ino, entry, places, old, staged).await?;
+                match heir() {
+                    same if same == ino => break,
+                    other => ino = other,
+                }
+            }
         }
         let taken = 'taken: {
             let mut guard = self.journal.lock();
@@ -516,6 +540,9 @@ impl Uploader {
             let mut writes = Vec::new();
             if let Some(id) = left.id.as_ref().filter(|id| Some(*id) != sent.id.as_ref()) {
                 writes.push(Write::Identify(left.ino, id.clone()));
+                // Where ids are paths, one is given anew: what is remembered of its last owner's removal ends.
+                let last_owner = guard.overlay().by_id(id).filter(|c| c.ino != current.ino);
+                writes.extend(last_owner.filter(|c| is_settling(c)).map(|c| Write::Drop(c.ino)));
             }
             let settles = left.is_empty() && left.state == State::Pending && left.claimed_by.is_none();
             if sent.placing.as_ref().is_some_and(|p| p.is_moved()) {
@@ -575,11 +602,7 @@ impl Uploader {
         {
             let mut guard = self.journal.lock();
             if let Some(current) = guard.overlay().get(sent.ino) {
-                writes.push(Write::Put(Box::new(Change {
-                    unanswered: None,
-                    resume: None,
-                    ..Change::clone(current)
-                })));
+                writes.push(Write::Put(current.as_sent()));
                 if let Some(id) = &current.id {
                     writes.push(Write::Identify(sent.ino, id.clone()));
                 }
@@ -594,6 +617,10 @@ impl Uploader {
     pub(super) fn capabilities(&self) -> &Capabilities {
         self.store.capabilities()
     }
+}
+
+fn is_settling(change: &Change) -> bool {
+    matches!(change.state, State::Settling { .. })
 }
 
 /// Who has the result of a request coming: the node it was sent for, or the one that took over its identity meanwhile.

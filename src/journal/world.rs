@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use crate::model::{Entry, Ino, ItemId, Name};
 use crate::store::{Body, StoreError};
 
-use super::{Change, Place, Staged};
+use super::{Change, Fingerprint, Place, Staged};
 
 /// The bytes of an upload.
 pub struct Source {
     /// Where to read them.
     pub body: Body,
-    /// For whole-file comparisons, when it is known: lower-case hex MD5.
-    pub md5: Option<String>,
+    /// What tells them from others.
+    pub fingerprint: Fingerprint,
 }
 
 /// The tree and the bodies, as the uploader sees them.
@@ -43,6 +43,9 @@ pub trait World: Send + Sync + 'static {
 
     /// Whether the staged bytes are what the store has.
     async fn same_bytes(&self, change: &Change, remote: &Entry) -> bool;
+
+    /// Whether the store has exactly the bytes behind a fingerprint; `None` where it may keep others than it was sent.
+    async fn holds(&self, remote: &Entry, bytes: &Fingerprint) -> Result<Option<bool>, StoreError>;
 
     /// A staged copy of what the store has, for a backup that becomes a file of its own.
     async fn secure(&self, change: &Change, remote: &Entry) -> Result<Staged, StoreError>;

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -78,6 +79,7 @@ pub struct Resume {
 }
 
 /// Follows an upload.
+#[async_trait]
 pub trait Progress: Send + Sync {
     /// What an earlier attempt at the very same bytes left behind.
     fn resume(&self) -> Option<Resume>;
@@ -86,8 +88,9 @@ pub trait Progress: Send + Sync {
     /// `bytes` more have been acknowledged.
     fn sent(&self, bytes: u64);
     /// Asked right before the step that publishes: `false` when newer bytes exist, and then the upload must end with
-    /// [`ErrorKind::Cancelled`] and publish nothing.
-    fn may_publish(&self) -> bool;
+    /// [`ErrorKind::Cancelled`] and publish nothing. `true` is answered when it is durable here that the step may have been
+    /// taken, and with it all that was saved before.
+    async fn may_publish(&self) -> bool;
 }
 
 /// Progress in memory: for one-off uploads and tests.
@@ -104,6 +107,7 @@ impl UploadProgress {
     }
 }
 
+#[async_trait]
 impl Progress for UploadProgress {
     fn resume(&self) -> Option<Resume> {
         self.resume.lock().clone()
@@ -117,7 +121,7 @@ impl Progress for UploadProgress {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn may_publish(&self) -> bool {
+    async fn may_publish(&self) -> bool {
         true
     }
 }

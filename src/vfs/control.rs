@@ -396,7 +396,7 @@ impl Vfs {
         let node = self.node_at(path).await?;
         let Some(id) = node.id.clone() else { return Ok(()) };
         match node.kind {
-            Kind::Folder => self.list_now(&id).await,
+            Kind::Folder => self.list_anew(&id).await,
             Kind::File => self.stat_now(node.ino, &id).await.map(drop),
         }
     }

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use crate::catalog::{Binding, Bindings, Change as Extent, Diff};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Change, Durability, Overlay, State, Write};
+use crate::journal::{Alteration, Change, Durability, Overlay, State, Write};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
+use crate::store::IdScheme;
 
 use super::confirm::Listed;
 use super::opens::TakenBy;
@@ -107,6 +108,18 @@ impl Vfs {
             return self.listed(done).await;
         }
         outcome
+    }
+
+    /// As [`Vfs::list_now`], but what is being read already is not taken for an answer: it may have been asked for before
+    /// what the caller wants to see.
+    pub(super) async fn list_anew(&self, id: &ItemId) -> Result<()> {
+        let running = self.listings.lock().get(id).cloned();
+        if let Some(running) = running
+            && let Err(error) = self.listed(running).await
+        {
+            tracing::debug!(%id, "a folder could not be read: {error}");
+        }
+        self.list_now(id).await
     }
 
     async fn listed(&self, mut done: watch::Receiver<Option<Result<()>>>) -> Result<()> {
@@ -259,23 +272,38 @@ impl Vfs {
             .touching(folder)
             .filter_map(|change| change.unanswered.as_ref())
             .collect();
+        let altered = Alteration::by(self.capabilities());
         let ours = |entry: &Entry| {
-            let likely = unanswered.iter().any(|u| u.may_have_made(folder, entry));
+            let likely = unanswered.iter().any(|u| u.may_have_made(folder, entry, altered))
+                || self.may_have_moved_here(overlay, folder, entry);
             likely && overlay.by_id(&entry.id).is_none()
         };
         let (unsure, sure): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(ours);
         (sure, unsure.into_iter().map(|entry| entry.id).collect())
     }
 
+    /// Where ids are paths, a move of ours whose answer has not come shows as a new item under the name that it is to have.
+    fn may_have_moved_here(&self, overlay: &Overlay, folder: Ino, entry: &Entry) -> bool {
+        let moved =
+            |change: &&Arc<Change>| change.id.is_some() && change.placing.as_ref().is_some_and(|p| p.is_moved());
+        self.capabilities().ids == IdScheme::Path
+            && overlay
+                .child(folder, Name::from_store(&entry.name).as_str())
+                .and_then(|ino| overlay.get(ino))
+                .filter(moved)
+                .is_some()
+    }
+
     /// Whether an entry may be what a request of ours has made whose answer has not come.
     pub(super) fn may_be_ours(&self, entry: &Entry) -> Result<bool> {
         let folders = self.catalog.inos(&entry.parents)?;
+        let altered = Alteration::by(self.capabilities());
         let guard = self.journal.lock();
         let overlay = guard.overlay();
         Ok(overlay.by_id(&entry.id).is_none()
             && folders.values().any(|folder| {
                 let mut asked = overlay.touching(*folder).filter_map(|c| c.unanswered.as_ref());
-                asked.any(|unanswered| unanswered.may_have_made(*folder, entry))
+                asked.any(|unanswered| unanswered.may_have_made(*folder, entry, altered))
             }))
     }
 

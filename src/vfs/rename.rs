@@ -224,16 +224,12 @@ impl Decision<'_, '_> {
         let mut placing = self.vfs.placing(source)?;
         replace_place(&mut placing.now, from, to);
         change.placing = Some(placing);
-        // An upload that was begun goes to the old name.
-        change.resume = None;
+        self.renamed_own(&mut change, &to.name);
         change.ready_at = self.ready_at().max(if self.vfs.opens.get(source.ino).is_some() {
             change.ready_at
         } else {
             self.now
         });
-        if !matches!(change.state, State::Ambiguous { .. } | State::Conflict { .. }) {
-            change.state = self.vfs.born_state(&to.name, source.kind);
-        }
         let Some(target) = target else {
             self.reclaim(change, to, process)?;
             return Ok(Vec::new());
@@ -261,6 +257,15 @@ impl Decision<'_, '_> {
         Ok(orphans)
     }
 
+    /// What another name means for a node that was never published.
+    fn renamed_own(&self, change: &mut Change, name: &Name) {
+        // An upload that was begun goes to the old name.
+        change.resume = None;
+        if !matches!(change.state, State::Ambiguous { .. } | State::Conflict { .. }) {
+            change.state = self.vfs.born_state(name, change.kind);
+        }
+    }
+
     fn exchange(&mut self, a: &Node, a_place: &Place, b: &Node, b_place: &Place) -> Result<()> {
         if b.is_folder() && self.vfs.is_within(self.overlay(), a_place.parent, b.ino)? {
             return Err(Error::Invalid("a folder cannot be moved into itself".into()));
@@ -279,6 +284,9 @@ impl Decision<'_, '_> {
             let mut placing = self.vfs.placing(node)?;
             replace_place(&mut placing.now, from, to);
             change.placing = Some(placing);
+            if !node.is_published() {
+                self.renamed_own(&mut change, &to.name);
+            }
             change.ready_at = self.ready_at();
             self.attr(node.ino, |attr| attr.ctime = Some(now));
             self.put_or_forget(change);

@@ -103,7 +103,8 @@ pub struct Inner {
     pub(super) last_use: AtomicU64,
     /// When a folder was last read, for `status`.
     pub(super) last_listed: RwLock<Option<Timestamp>>,
-    uploader: std::sync::OnceLock<Arc<Uploader>>,
+    /// It holds the drive in turn, so that only [`Vfs::stop`] lets both go.
+    uploader: Mutex<Option<Arc<Uploader>>>,
     running: Mutex<Option<tokio::task::JoinHandle<()>>>,
     notices: mpsc::Sender<Notice>,
     taken_notices: Mutex<Option<mpsc::Receiver<Notice>>>,
@@ -199,11 +200,12 @@ impl Vfs {
             stopping: AtomicBool::new(false),
             last_use: AtomicU64::new(0),
             last_listed: RwLock::new(None),
-            uploader: std::sync::OnceLock::new(),
+            uploader: Mutex::default(),
             running: Mutex::default(),
             notices,
             taken_notices: Mutex::new(Some(taken_notices)),
         }));
+        vfs.catalog.expect_lag(vfs.store.capabilities().listing_lag_max);
         vfs.adopt_root(root).await?;
         vfs.recover().await?;
         let uploader = Uploader::new(
@@ -214,9 +216,7 @@ impl Vfs {
             parts.uploader,
         );
         *vfs.running.lock() = Some(tokio::spawn(uploader.clone().run()));
-        if vfs.0.uploader.set(uploader).is_err() {
-            return Err(Error::Internal);
-        }
+        *vfs.0.uploader.lock() = Some(uploader);
         Ok(vfs)
     }
 
@@ -301,6 +301,7 @@ impl Vfs {
         {
             tracing::error!("the uploader panicked");
         }
+        self.0.uploader.lock().take();
     }
 
     /// The one receiver of what the kernel must forget; `None` when it was taken before.
@@ -342,8 +343,8 @@ impl Inner {
         }
     }
 
-    pub(super) fn uploader(&self) -> Option<&Arc<Uploader>> {
-        self.uploader.get()
+    pub(super) fn uploader(&self) -> Option<Arc<Uploader>> {
+        self.uploader.lock().clone()
     }
 
     /// Refuses changes on a read-only mount and while it is shutting down.

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 
 use crate::cache::Published;
 use crate::journal::{
-    Change, Durability, LocalAttr, NameBinding, Phase, Place, Placing, Source, Staged, State, World, Write,
+    Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Placing, Source, Staged, State, World, Write,
 };
-use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
+use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::{Body, ErrorKind, IdScheme, StoreError};
 
 use super::tree::told_time;
@@ -63,7 +63,10 @@ impl World for Vfs {
         let found = self
             .blocking(move |vfs| Ok(vfs.catalog.lookup(&folder, name.as_str())?))
             .await;
-        found.ok().flatten().map(|node| node.ino)
+        let found = found.ok().flatten()?;
+        // An identity may have moved to another node since the catalog last heard of the item.
+        let guard = self.journal.lock();
+        Some(guard.overlay().by_id(&found.entry.id).map_or(found.ino, |c| c.ino))
     }
 
     async fn fresh_parents(&self, id: &ItemId) -> Option<Vec<ItemId>> {
@@ -109,13 +112,11 @@ impl World for Vfs {
         if change.staged.is_some() {
             self.sending.lock().insert(ino, (body.clone(), generation));
         }
-        let md5 = match remote.is_some_and(|r| r.checksum.is_some()) {
-            true => Some(md5_of(Body::new(file.clone(), size)).await?),
-            false => None,
-        };
+        let body = Body::new(file, size);
+        let md5 = md5_of(body.clone()).await?;
         Ok(Source {
-            body: Body::new(file, size),
-            md5,
+            body,
+            fingerprint: Fingerprint { size, md5 },
         })
     }
 
@@ -137,6 +138,29 @@ impl World for Vfs {
             return true;
         }
         false
+    }
+
+    async fn holds(&self, remote: &Entry, bytes: &Fingerprint) -> Result<Option<bool>, StoreError> {
+        // Other bytes than those that were sent prove nothing where images are re-encoded.
+        let verdict = |same: bool| match (same, self.capabilities().alters_content) {
+            (true, _) => Some(true),
+            (false, false) => Some(false),
+            (false, true) => None,
+        };
+        if remote.size.is_some_and(|size| size != bytes.size) {
+            return Ok(verdict(false));
+        }
+        if let Some(Checksum::Md5(md5)) = &remote.checksum {
+            return Ok(verdict(md5.eq_ignore_ascii_case(&bytes.md5)));
+        }
+        let failed = |e: crate::cache::CacheError| local("read the bytes of", remote.id.as_str(), e.into());
+        let body = self.cache.body(remote);
+        body.complete(FILL_DEADLINE).await.map_err(failed)?;
+        let size = body.size().unwrap_or(0);
+        let file = body.file().await.map_err(failed)?;
+        Ok(verdict(
+            size == bytes.size && md5_of(Body::new(file, size)).await? == bytes.md5,
+        ))
     }
 
     async fn secure(&self, change: &Change, remote: &Entry) -> Result<Staged, StoreError> {
@@ -453,6 +477,7 @@ impl Vfs {
                     let mut ours = Change::clone(&current);
                     ours.id = None;
                     ours.resume = None;
+                    ours.unconfirmed.clear();
                     ours.state = State::Conflict { of: id.clone() };
                     ours.last_error = Some("somebody else changed it in the store too".into());
                     let now: Vec<Place> = placing
@@ -579,7 +604,13 @@ async fn md5_of(body: Body) -> Result<String, StoreError> {
     let mut at = 0;
     while at < body.size_bytes() {
         let len = (body.size_bytes() - at).min(1 << 20) as usize;
-        digest.update(body.part(at, len).await?);
+        let part = body.part(at, len).await?;
+        let hashed = tokio::task::spawn_blocking(move || {
+            digest.update(&part);
+            digest
+        });
+        let broken = |e| StoreError::new(ErrorKind::Local, "hash the bytes of an upload", "").because(e);
+        digest = hashed.await.map_err(broken)?;
         at += len as u64;
     }
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())

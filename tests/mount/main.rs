@@ -12,6 +12,7 @@ mod login;
 mod metadata;
 mod metrics;
 mod omeka;
+mod patterns;
 mod programs;
 mod requests;
 mod support;

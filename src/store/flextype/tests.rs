@@ -252,6 +252,7 @@ struct Notes {
     cancelled: std::sync::atomic::AtomicBool,
 }
 
+#[async_trait::async_trait]
 impl Progress for Notes {
     fn resume(&self) -> Option<Resume> {
         self.inner.resume()
@@ -262,7 +263,7 @@ impl Progress for Notes {
     fn sent(&self, bytes: u64) {
         self.inner.sent(bytes);
     }
-    fn may_publish(&self) -> bool {
+    async fn may_publish(&self) -> bool {
         !self.cancelled.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

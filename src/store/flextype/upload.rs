@@ -161,8 +161,8 @@ impl Attempt<'_> {
         write::set_fields(self.api, temporary, object, &wanted).await
     }
 
-    fn check_publish(&self) -> Result<()> {
-        if self.progress.may_publish() {
+    async fn check_publish(&self) -> Result<()> {
+        if self.progress.may_publish().await {
             return Ok(());
         }
         Err(self.error(ErrorKind::Cancelled).retry(Retry::After(Duration::ZERO)))
@@ -254,7 +254,7 @@ async fn create_steps(attempt: &mut Attempt<'_>, treatment: Treatment, wanted: W
     }
     let (temporary, object) = attempt.send(treatment).await?;
     attempt.dress(&temporary, &object, wanted).await?;
-    attempt.check_publish()?;
+    attempt.check_publish().await?;
     write::relocate(attempt.api, Kind::File, &temporary, attempt.target).await?;
     Ok(())
 }
@@ -321,7 +321,7 @@ async fn replace_steps(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, treatm
         .map(|(f, text)| (f.to_owned(), Some(text)))
         .collect();
     attempt.dress(&temporary, &object, carried).await?;
-    attempt.check_publish()?;
+    attempt.check_publish().await?;
     // Once more, right before: the upload took its time. What is left of the gap is the next two calls.
     current(attempt, wish).await?;
     let aside = beside(wish.old, ASIDE)?;

@@ -113,7 +113,7 @@ async fn upload(api: &Api, memory: &Memory, new: &NewFile<'_>, progress: &dyn Pr
         ids: new.namesakes(api, memory).await?,
     }
     .save(progress);
-    if !progress.may_publish() {
+    if !progress.may_publish().await {
         return Err(about.error(ErrorKind::Cancelled).retry(Retry::After(Duration::ZERO)));
     }
     let content = new.body.clone();

@@ -169,14 +169,15 @@ impl Transfer<'_> {
         self.save();
     }
 
-    /// Asks whether these are still the newest bytes, and notes that from now on they may be published.
-    pub(super) fn begin_publishing(&mut self) -> Result<()> {
-        if !self.progress.may_publish() {
+    /// Notes that from now on these bytes may be published, and asks whether they are still the newest: the answer makes
+    /// the note durable.
+    pub(super) async fn begin_publishing(&mut self) -> Result<()> {
+        self.stage = Stage::Publishing;
+        self.save();
+        if !self.progress.may_publish().await {
             let error = StoreError::new(ErrorKind::Cancelled, self.operation, self.item);
             return Err(error.because("newer bytes have taken over"));
         }
-        self.stage = Stage::Publishing;
-        self.save();
         Ok(())
     }
 

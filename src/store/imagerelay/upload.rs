@@ -191,7 +191,7 @@ impl Core {
         let last = transfer.count();
         let before: Vec<u32> = transfer.missing().into_iter().filter(|n| *n < last).collect();
         self.send_chunks(transfer, &before).await?;
-        transfer.begin_publishing()?;
+        transfer.begin_publishing().await?;
         let told = match self.send_chunk(transfer, last).await {
             Ok(answer) => answer.json::<Job>().ok(),
             Err(e) => match self.job(plan.name, job).await {
@@ -350,7 +350,7 @@ impl Core {
             Some(base) => Some(self.check_base(item, base).await?),
             None => None,
         };
-        transfer.begin_publishing()?;
+        transfer.begin_publishing().await?;
         self.complete(item, name, seen, transfer).await
     }
 

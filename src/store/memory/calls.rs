@@ -124,6 +124,7 @@ impl MemoryStore {
                 let at = self
                     .now()
                     .minus(self.knobs().listing_lag.min(self.capabilities.listing_lag_max));
+                let at = self.knobs().indexed_to.map_or(at, |least| least.max(at));
                 let tree = self.tree.lock();
                 tree.get(folder, "list folder")?;
                 let mut listed = tree.listed(folder, at);

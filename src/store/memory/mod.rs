@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Capabilities, SharedStore};
-use crate::model::SharedClock;
+use crate::model::{SharedClock, Timestamp};
 
 pub use faults::{Fault, Faults, Op};
 pub use presets::{like_flextype, like_im4, like_imagerelay, like_omeka, whole};
@@ -59,6 +59,8 @@ pub enum FieldsListed {
 pub struct Knobs {
     /// How far listings lag now; at most what the capabilities declare.
     pub listing_lag: Duration,
+    /// What the index of the listings knows at least: once it has shown something, it does not go back behind it.
+    pub indexed_to: Option<Timestamp>,
     /// Entries that a listing answers at a time.
     pub page_entries: usize,
     /// Entries at its end that a listing leaves out without a word.
@@ -77,6 +79,7 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             listing_lag: Duration::ZERO,
+            indexed_to: None,
             page_entries: 100,
             entries_lost: 0,
             chunk_bytes: 1 << 20,

@@ -43,7 +43,7 @@ impl MemoryStore {
             }
             content.extend_from_slice(&chunk);
         }
-        if !progress.may_publish() {
+        if !progress.may_publish().await {
             return Err(StoreError::new(ErrorKind::Cancelled, operation, name));
         }
         Ok(self.stored(name, content.freeze()))

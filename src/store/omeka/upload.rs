@@ -124,7 +124,7 @@ impl Uploader {
             newest: Some(newest),
         };
         note.save(upload.progress);
-        if !upload.progress.may_publish() {
+        if !upload.progress.may_publish().await {
             return Err(StoreError::new(ErrorKind::Cancelled, "upload", name));
         }
         match self.api.post_file(&asked, Some(file_part(upload)), name).await {

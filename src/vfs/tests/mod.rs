@@ -6,3 +6,4 @@ mod model;
 mod rig;
 mod saves;
 mod tree;
+mod weather;

@@ -42,7 +42,7 @@ impl Rig {
 
     /// A drive on a store that is there already.
     pub async fn on(store: MemoryStore, clock: Arc<ManualClock>, config: VfsConfig, uploader: UploaderConfig) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = memory_dir();
         let vfs = start(&store, &clock, dir.path(), &config, &uploader).await;
         Self {
             vfs,
@@ -76,13 +76,21 @@ impl Rig {
             if report.pending == 0 {
                 return;
             }
-            for _ in 0..20 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            self.rest().await;
             self.clock
                 .advance(Duration::from_secs(if round < 100 { 1 } else { 10 }));
         }
         panic!("never settles: {:#?}", self.vfs.queue().await);
+    }
+
+    /// Lets the uploader do what it can at this moment.
+    pub async fn rest(&self) {
+        for _ in 0..20 {
+            if self.vfs.uploader().is_some_and(|uploader| uploader.is_at_rest()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub async fn at(&self, path: &str) -> Result<Attr> {
@@ -130,19 +138,28 @@ impl Rig {
         Ok(ino)
     }
 
+    /// Opens for reading. As the kernel does, walks the path anew when the node changed under it.
+    async fn open_to_read(&self, path: &str) -> Result<crate::vfs::Opened> {
+        let how = OpenHow {
+            read: true,
+            ..OpenHow::default()
+        };
+        let mut opened = Err(crate::vfs::Error::Stale);
+        for _ in 0..3 {
+            let found = self.at(path).await;
+            opened = match found {
+                Ok(attr) => self.vfs.open(ME, attr.ino, how).await,
+                Err(error) => Err(error),
+            };
+            if !matches!(opened, Err(crate::vfs::Error::Stale)) {
+                break;
+            }
+        }
+        opened
+    }
+
     pub async fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let ino = self.at(path).await?.ino;
-        let opened = self
-            .vfs
-            .open(
-                ME,
-                ino,
-                OpenHow {
-                    read: true,
-                    ..OpenHow::default()
-                },
-            )
-            .await?;
+        let opened = self.open_to_read(path).await?;
         let mut all = Vec::new();
         loop {
             let part = self
@@ -200,7 +217,17 @@ impl Rig {
 
     pub async fn names(&self, path: &str) -> Vec<String> {
         let ino = self.at(path).await.expect("the folder is there").ino;
-        let fh = self.vfs.opendir(ME, ino).await.expect("opens");
+        // Where ids are paths, a folder is out of reach from a move whose answer was lost until that is asked after.
+        let mut opened = self.vfs.opendir(ME, ino).await;
+        for _ in 0..20 {
+            if !matches!(&opened, Err(crate::vfs::Error::Store(e)) if e.is_not_found()) {
+                break;
+            }
+            self.clock.advance(Duration::from_secs(1));
+            self.rest().await;
+            opened = self.vfs.opendir(ME, ino).await;
+        }
+        let fh = opened.expect("opens");
         let entries = self.vfs.readdir(fh, 0, usize::MAX).await.expect("lists");
         self.vfs.releasedir(fh).await;
         entries
@@ -254,6 +281,13 @@ impl Rig {
         }
         tree
     }
+}
+
+/// A folder on a disk in memory, where there is one: what a real disk does to the data is not tested here.
+fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a folder")
 }
 
 async fn start(

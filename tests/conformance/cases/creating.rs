@@ -154,6 +154,7 @@ pub async fn a_name_against_the_stores_rule_is_refused(f: &dyn Fixture) {
 /// An upload whose bytes have been overtaken by newer ones.
 struct Overtaken;
 
+#[async_trait::async_trait]
 impl Progress for Overtaken {
     fn resume(&self) -> Option<Resume> {
         None
@@ -163,7 +164,7 @@ impl Progress for Overtaken {
 
     fn sent(&self, _: u64) {}
 
-    fn may_publish(&self) -> bool {
+    async fn may_publish(&self) -> bool {
         false
     }
 }

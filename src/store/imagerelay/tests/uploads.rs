@@ -198,6 +198,7 @@ struct Overtaken {
     asked: AtomicBool,
 }
 
+#[async_trait::async_trait]
 impl Progress for Overtaken {
     fn resume(&self) -> Option<Resume> {
         None
@@ -207,7 +208,7 @@ impl Progress for Overtaken {
 
     fn sent(&self, _bytes: u64) {}
 
-    fn may_publish(&self) -> bool {
+    async fn may_publish(&self) -> bool {
         self.asked.store(true, Ordering::Relaxed);
         false
     }

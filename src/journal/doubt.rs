@@ -1,0 +1,182 @@
+//! Requests of which no answer may come: noted before they are sent, and looked for afterwards.
+
+use futures_util::StreamExt;
+
+use crate::model::{Entry, ItemId, Kind, Name, Timestamp};
+use crate::store::{ErrorKind, Placement, StoreError};
+
+use super::plan::Step;
+use super::uploader::{Acted, Uploader};
+use super::{Alteration, Change, Durability, Fingerprint, State, Ticket, Unanswered, Write, resembles};
+
+/// New versions without an answer that are remembered of one node.
+const UNCONFIRMED_MAX: usize = 8;
+
+impl Uploader {
+    /// Notes, before a request that makes something is sent, that it may be carried out; `None` when the node is no longer
+    /// what the request would make. Decided in one go with the check, so that a removal or a rename comes before or after.
+    pub(super) fn about_to_make(&self, sent: &Change, bytes: Option<&Fingerprint>) -> Option<Ticket> {
+        self.about_to_publish(sent, bytes, |change, note| change.unanswered = Some(note))
+    }
+
+    /// Likewise, before a request that publishes a new version.
+    pub(super) fn about_to_replace(&self, sent: &Change, bytes: &Fingerprint) -> Option<Ticket> {
+        self.about_to_publish(sent, Some(bytes), |change, note| {
+            let same = |old: &Unanswered| old.bytes == note.bytes && old.sent.placing == note.sent.placing;
+            change.unconfirmed.retain(|old| !same(old));
+            if change.unconfirmed.len() >= UNCONFIRMED_MAX {
+                change.unconfirmed.remove(0);
+            }
+            change.unconfirmed.push(note);
+        })
+    }
+
+    /// Synced: after a loss of power, too, what may have been published must be known.
+    fn about_to_publish(
+        &self,
+        sent: &Change,
+        bytes: Option<&Fingerprint>,
+        note: impl FnOnce(&mut Change, Unanswered),
+    ) -> Option<Ticket> {
+        let at = self.clock.now();
+        let mut guard = self.journal.lock();
+        let mut change = Change::clone(guard.overlay().get(sent.ino)?);
+        if !still_wanted(&change, sent) {
+            return None;
+        }
+        let unanswered = Unanswered {
+            at,
+            sent: sent.as_sent(),
+            bytes: bytes.cloned(),
+        };
+        note(&mut change, unanswered);
+        Some(guard.commit(vec![Write::Put(Box::new(change))], Durability::Synced))
+    }
+
+    /// Another version than the base is in the store. It may be one of ours whose answer was lost.
+    pub(super) async fn conflicted(&self, change: &Change) -> Result<(), StoreError> {
+        let current = self.journal.change(change.ino);
+        let unconfirmed = current.as_ref().map(|c| c.unconfirmed.as_slice()).unwrap_or_default();
+        if let Some(id) = change.id.as_ref().filter(|_| !unconfirmed.is_empty()) {
+            let theirs = self.store.stat(id).await?;
+            for note in unconfirmed.iter().rev() {
+                let Some(bytes) = &note.bytes else { continue };
+                if self.world.holds(&theirs, bytes).await? == Some(true) {
+                    tracing::info!(%id, "a version whose answer was lost had been taken");
+                    let name = note.sent.placing.as_ref().and_then(|p| p.renamed()).cloned();
+                    return self
+                        .finish(&note.sent, &Step::Replace { name }, Some(&theirs), None)
+                        .await;
+                }
+            }
+        }
+        self.world.conflict(change.ino).await
+    }
+
+    /// Where ids are paths, a move whose answer was lost has taken the old id away: what is at its new place?
+    pub(super) async fn moved_already(&self, entry: &Entry, to: &Placement) -> Result<Option<Entry>, StoreError> {
+        let Some(folder) = to.parents.first() else {
+            return Ok(None);
+        };
+        let is_it = |found: &Entry| {
+            let same_bytes = found.size == entry.size
+                && (found.checksum.is_none() || entry.checksum.is_none() || found.checksum == entry.checksum);
+            found.name == to.name && found.kind == entry.kind && (found.kind == Kind::Folder || same_bytes)
+        };
+        let mut found = self.listed_now(folder).await?;
+        found.retain(|e| is_it(e) && self.journal.lock().overlay().by_id(&e.id).is_none());
+        if let Some(there) = found.first() {
+            tracing::info!(id = %there.id, "a move whose answer was lost had been carried out");
+        }
+        Ok(found.into_iter().next())
+    }
+
+    /// A folder's children as the store tells them now.
+    async fn listed_now(&self, folder: &ItemId) -> Result<Vec<Entry>, StoreError> {
+        let Some(known) = self.world.entry(folder).await else {
+            return Err(StoreError::new(ErrorKind::NotFound, "look into", folder.as_str()));
+        };
+        // The counts in an old answer could make the store skip what is to be found.
+        let folder = Entry {
+            children: None,
+            ..Entry::clone(&known)
+        };
+        let mut listing = self.store.list(&folder);
+        let mut entries = Vec::new();
+        while let Some(batch) = listing.next().await {
+            entries.extend(batch?);
+        }
+        Ok(entries)
+    }
+
+    /// Looks for what a request without an answer may have made.
+    pub(super) async fn look(
+        &self,
+        change: &Change,
+        parent: &ItemId,
+        name: &Name,
+        at: Timestamp,
+    ) -> Result<Acted, StoreError> {
+        let sent = match &change.unanswered {
+            Some(unanswered) => Change::clone(&unanswered.sent),
+            None => change.clone(),
+        };
+        let altered = Alteration::by(self.capabilities());
+        let began = self.clock.now();
+        let mut found = self.listed_now(parent).await?;
+        found.retain(|e| e.kind == sent.kind && resembles(e, name, &sent, altered));
+        let bytes = change.unanswered.as_ref().and_then(|u| u.bytes.as_ref());
+        for entry in found {
+            let ours = match bytes {
+                _ if self.world.knows(&entry.id).await => false,
+                Some(bytes) => self.world.holds(&entry, bytes).await? != Some(false),
+                None => true,
+            };
+            if ours {
+                tracing::info!(id = %entry.id, "a request whose answer was lost had been carried out");
+                let step = match (&sent.id, sent.kind) {
+                    (_, Kind::Folder) => Step::CreateFolder {
+                        parent: parent.clone(),
+                        name: name.clone(),
+                    },
+                    (None, Kind::File) => Step::Create {
+                        parent: parent.clone(),
+                        name: name.clone(),
+                    },
+                    (Some(_), Kind::File) => Step::Reupload {
+                        parent: parent.clone(),
+                        name: name.clone(),
+                    },
+                };
+                self.finish(&sent, &step, Some(&entry), None).await?;
+                return Ok(Acted::Again);
+            }
+        }
+        let lag = self.capabilities().listing_lag_max;
+        let ready = at.plus(lag);
+        // Absence proves nothing until a listing is younger than the store's lag.
+        self.update(change.ino, Durability::Written, |c| {
+            if began >= ready {
+                if let State::Ambiguous { .. } = c.state {
+                    c.state = State::Pending;
+                }
+                c.unanswered = None;
+            } else {
+                c.ready_at = c.ready_at.max(ready);
+            }
+        });
+        Ok(if began >= ready { Acted::Again } else { Acted::Rest })
+    }
+}
+
+/// Whether what is about to be published is still what the node is to become.
+pub(super) fn still_wanted(now: &Change, sent: &Change) -> bool {
+    let same_bytes = match (&now.staged, &sent.staged) {
+        (Some(now), Some(then)) => {
+            now.body == then.body && now.generation == then.generation && now.phase == then.phase
+        }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    same_bytes && now.id == sent.id && now.is_removal() == sent.is_removal()
+}
