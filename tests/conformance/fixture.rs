@@ -22,6 +22,10 @@ pub enum Call {
 pub enum Break {
     /// The server answers that it is overloaded, and does nothing.
     Overloaded,
+    /// Something else answers, with success and a page for people (a captive portal, a login page), and does nothing.
+    Page,
+    /// The connection breaks before anything is done.
+    Reset,
     /// It is carried out, and the answer is lost.
     LoseAnswer,
     /// It never answers.

@@ -6,6 +6,7 @@
 
 mod cases;
 mod fixture;
+mod readme;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;
@@ -42,6 +43,7 @@ macro_rules! cases {
                 files_are_made_only_where_they_may_be,
                 folders_are_made_only_where_they_may_be,
                 altered_content_is_told_as_it_is_held,
+                a_name_that_is_refused_at_once_is_never_taken,
                 fields_travel_with_the_upload;
             changing:
                 new_content_keeps_the_identity,
@@ -51,6 +53,7 @@ macro_rules! cases {
                 a_file_gets_into_another_folder,
                 a_folder_gets_another_name,
                 a_folder_gets_another_parent,
+                what_may_not_enter_a_folder_is_told_beforehand,
                 one_file_in_two_folders,
                 a_copy_is_independent;
             removing:
@@ -71,6 +74,7 @@ macro_rules! cases {
                 a_search_finds_by_name,
                 an_account_is_told_without_a_secret;
             failing:
+                every_kind_of_trouble_is_an_error_and_nothing_else,
                 a_server_in_trouble_publishes_nothing,
                 a_lost_answer_is_not_taken_for_a_failure,
                 a_hanging_server_is_given_up,

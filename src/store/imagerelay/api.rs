@@ -83,6 +83,11 @@ impl Api {
     /// asking who we are.
     pub(super) async fn call(&self, operation: &'static str, item: &str, request: Request) -> Result<Answer> {
         let mut error = match self.client.call(request).await {
+            // Somebody in between: a captive portal that took a chunk has acknowledged nothing. (The service itself sends an
+            // empty answer as HTML, too.)
+            Ok(answer) if answer.is_html() && answer.body.trim_ascii_start().starts_with(b"<") => {
+                errors::store_error(operation, item, answer.malformed("a page instead of JSON"))
+            }
             Ok(answer) => {
                 self.set_clock_by(&answer);
                 return Ok(answer);

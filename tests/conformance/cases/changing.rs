@@ -294,3 +294,27 @@ pub async fn a_copy_is_independent(f: &dyn Fixture) {
     f.settle().await;
     assert_eq!(listed_names(&store, &other).await, [copy.name]);
 }
+
+pub async fn what_may_not_enter_a_folder_is_told_beforehand(f: &dyn Fixture) {
+    let store = f.store();
+    let file = create(&store, &f.rooms()[0], "a.txt", b"x").await.expect("a new file");
+    let [home, other_home] = f.homes();
+    let [room, other_room] = f.rooms();
+    for item in [&home, &room, &file] {
+        for into in [&store.root().await.expect("the root"), &other_home, &other_room] {
+            if item.parents.contains(&into.id) || store.may_enter(item, into).is_ok() {
+                continue;
+            }
+            let to = Placement {
+                name: item.name.clone(),
+                parents: vec![into.id.clone()],
+            };
+            let refused = store.relocate(item, &to).await;
+            assert!(refused.is_err(), "{} into {}: {refused:?}", item.id, into.id);
+            let told = store.stat(&item.id).await.expect("a stat");
+            assert_eq!(told.parents, item.parents, "{} into {}", item.id, into.id);
+        }
+    }
+    // What is where it belongs may be there.
+    assert!(store.may_enter(&file, &room).is_ok());
+}

@@ -282,3 +282,33 @@ pub async fn fields_travel_with_the_upload(f: &dyn Fixture) {
     let values = told.fields.get(f.text_field().name()).map(|field| field.values.clone());
     assert_eq!(values, wanted.get(f.text_field().name()).cloned());
 }
+
+pub async fn a_name_that_is_refused_at_once_is_never_taken(f: &dyn Fixture) {
+    let (store, room) = (f.store(), &f.rooms()[0]);
+    for odd in [
+        "page.html",
+        "pic.svg",
+        "read.md",
+        "data.json",
+        "table.csv",
+        "evil.php",
+        "Makefile",
+        "sedAbC123",
+        "4913",
+        ".hidden",
+        "plain.txt",
+        "x.tmp",
+        "photo.jpg_exiftool_tmp",
+        "emoji \u{1f600}.txt",
+    ] {
+        let taken = store.check_name(&name(odd), Kind::File);
+        if let Err(verdict) = store.refuses_at_once(&name(odd)) {
+            assert_eq!(verdict.kind, ErrorKind::Invalid, "{odd}");
+            assert!(taken.is_err(), "{odd}: a name that would be taken must not be refused");
+            assert_eq!(kind(create(&store, room, odd, b"x").await), ErrorKind::Invalid, "{odd}");
+        }
+    }
+    assert!(store.refuses_at_once(&name("plain.txt")).is_ok());
+    f.settle().await;
+    assert_eq!(list(&store, room).await.expect("a listing"), []);
+}

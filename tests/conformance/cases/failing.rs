@@ -3,10 +3,41 @@ use std::time::Duration;
 use assetfs::store::{ErrorKind, Retry};
 
 use crate::fixture::{Break, Call, Fixture};
-use crate::support::{create, kind, list, listed_names};
+use crate::support::{content, create, kind, list, listed_names};
 
 /// More than any store waits by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+pub async fn every_kind_of_trouble_is_an_error_and_nothing_else(f: &dyn Fixture) {
+    let (store, room) = (f.store(), &f.rooms()[0]);
+    f.put(room, "there.txt", b"the content").await;
+    f.settle().await;
+    let there = list(&store, room).await.expect("a listing").remove(0);
+    for how in [Break::Overloaded, Break::Page, Break::Reset] {
+        f.break_calls(Call::List, how);
+        // One that remembers no listing of a moment ago.
+        let error = list(&f.store(), room).await.expect_err("no listing can be had");
+        assert!(error.is_transient(), "list, {how:?}: {error}");
+        f.mend();
+        f.break_calls(Call::Read, how);
+        let error = content(&store, &there).await.expect_err("no content can be had");
+        assert!(error.is_transient(), "read, {how:?}: {error}");
+        f.mend();
+        f.break_calls(Call::Create, how);
+        let error = create(&store, room, "new.txt", b"x")
+            .await
+            .expect_err("nothing was made");
+        assert!(error.is_transient(), "create, {how:?}: {error}");
+        f.mend();
+        f.settle().await;
+        assert_eq!(listed_names(&store, room).await, ["there.txt"], "{how:?}");
+        assert_eq!(
+            content(&store, &there).await.expect("content"),
+            b"the content",
+            "{how:?}"
+        );
+    }
+}
 
 pub async fn a_server_in_trouble_publishes_nothing(f: &dyn Fixture) {
     let (store, room) = (f.store(), &f.rooms()[0]);

@@ -33,6 +33,8 @@ pub fn break_routes(faults: &Faults, routes: &[&str], how: Break) {
     for route in routes {
         let action = match how {
             Break::Overloaded => Action::status(503),
+            Break::Page => Action::Html,
+            Break::Reset => Action::Reset,
             Break::LoseAnswer => Action::ApplyThenDropAnswer,
             Break::Hang => Action::Hang(None),
             Break::CutAfter(bytes) => Action::TruncateBody(bytes),

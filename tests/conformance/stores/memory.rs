@@ -106,6 +106,8 @@ impl Fixture for Memory {
         };
         let fault = match how {
             Break::Overloaded => Fault::Fail(ErrorKind::Server, Retry::After(Duration::from_secs(1))),
+            Break::Page => Fault::Fail(ErrorKind::Protocol, Retry::Never),
+            Break::Reset => Fault::Fail(ErrorKind::Network, Retry::Ambiguous),
             Break::LoseAnswer => Fault::LoseAnswer,
             Break::Hang => Fault::Hang,
             Break::CutAfter(bytes) => Fault::CutAfter(bytes),
