@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 
 use super::Failure;
 use super::control::Drive;
+use super::ledger::account_key;
 use super::options::{CommitWhen, MountOptions};
 use super::places::{StorePlaces, own_ids};
 use super::run::Plan;
@@ -24,6 +25,11 @@ use crate::vfs::{Commit, Parts, Vfs, VfsConfig};
 /// How long a mount that knows its tree already waits for the store before it goes on without.
 const WARM_WAIT: Duration = Duration::from_secs(10);
 
+/// The same when the key is one that the store has accepted before.
+const PROVEN_WAIT: Duration = Duration::from_millis(700);
+
+/// Names the key that the store accepted for this account, without telling it.
+const KEY_PROVEN: &str = "proven";
 /// The account that the catalog was read with.
 const KEY_ACCOUNT: &str = "account";
 /// The catalog's root may be written to, as far as the store's rules for new files go.
@@ -145,7 +151,12 @@ async fn known_or_asked(
     let mut catalog = Arc::new(Catalog::open(&path).map_err(Failure::new)?);
     let known_account = catalog.kv_get(KEY_ACCOUNT).map_err(Failure::new)?;
     let known_root = catalog.by_ino(Ino::ROOT).map_err(Failure::new)?;
-    let account = who_is_it(plan, built, known_account.as_deref().filter(|_| known_root.is_some())).await?;
+    let known = known_account.as_deref().filter(|_| known_root.is_some());
+    // The very key that was accepted before is the same account: the mount need not wait to hear that again.
+    let key = account_key(plan);
+    let proven = catalog.kv_get(KEY_PROVEN).map_err(Failure::new)?.as_ref() == Some(&key);
+    let wait = if proven { PROVEN_WAIT } else { WARM_WAIT };
+    let (account, answered) = who_is_it(plan, built, known, wait).await?;
     let binding = Binding {
         kind: plan.source.kind.word().to_owned(),
         url: plan.source.url.to_string(),
@@ -156,6 +167,9 @@ async fn known_or_asked(
     if known_account.as_deref() == Some(&account)
         && let Some(root) = known_root
     {
+        if answered && !proven {
+            catalog.kv_set(KEY_PROVEN, Some(&key)).map_err(Failure::new)?;
+        }
         let root = (*root.entry).clone();
         return Ok((catalog, root));
     }
@@ -167,28 +181,44 @@ async fn known_or_asked(
     }
     let root = find_root(plan, built).await?;
     catalog.kv_set(KEY_ACCOUNT, Some(&account)).map_err(Failure::new)?;
+    catalog.kv_set(KEY_PROVEN, Some(&key)).map_err(Failure::new)?;
     Ok((catalog, root))
 }
 
-/// Proves the login. A store that cannot be reached is taken to know us still, when its tree is known.
-async fn who_is_it(plan: &Plan, built: &Built, known: Option<&str>) -> Result<String, Failure> {
-    let asked = built.store.account();
+/// Proves the login; answers the account, and whether the store itself said so. A store that cannot be reached is taken to
+/// know us still, when its tree is known; it is asked on behind the mount.
+async fn who_is_it(plan: &Plan, built: &Built, known: Option<&str>, wait: Duration) -> Result<(String, bool), Failure> {
     let Some(known) = known else {
-        return asked
-            .await
-            .map(|account| account.id)
+        let account = built.store.account().await;
+        return account
+            .map(|account| (account.id, true))
             .map_err(|e| stores::explain(plan, &e));
     };
-    match tokio::time::timeout(WARM_WAIT, asked).await {
-        Ok(Ok(account)) => Ok(account.id),
-        Ok(Err(error)) if error.is_transient() => {
+    let store = built.store.clone();
+    let mut asked = tokio::spawn(async move { store.account().await });
+    match tokio::time::timeout(wait, &mut asked).await {
+        Ok(Ok(Ok(account))) => Ok((account.id, true)),
+        Ok(Ok(Err(error))) if error.is_transient() => {
             tracing::warn!(%error, "the store cannot be asked now: what is known is shown");
-            Ok(known.to_owned())
+            Ok((known.to_owned(), false))
         }
-        Ok(Err(error)) => Err(stores::explain(plan, &error)),
+        Ok(Ok(Err(error))) => Err(stores::explain(plan, &error)),
+        Ok(Err(error)) => Err(Failure::new(error)),
         Err(_) => {
-            tracing::warn!("the store does not answer: what is known is shown");
-            Ok(known.to_owned())
+            tracing::warn!("the store has not answered yet: what is known is shown");
+            let known = known.to_owned();
+            let kept = known.clone();
+            tokio::spawn(async move {
+                match asked.await {
+                    Ok(Ok(account)) if account.id == known => tracing::info!("the store answers"),
+                    Ok(Ok(_)) => tracing::error!("the store says that this is another account: unmount"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "the store did not accept the login, or cannot be reached")
+                    }
+                    Err(error) => tracing::debug!(%error, "the login was not proven"),
+                }
+            });
+            Ok((kept, false))
         }
     }
 }

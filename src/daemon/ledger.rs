@@ -87,7 +87,7 @@ impl Ledger for FileLedger {
 }
 
 /// Names the account without telling the key.
-fn account_key(plan: &Plan) -> String {
+pub fn account_key(plan: &Plan) -> String {
     let url = &plan.source.url;
     let mut hash = Sha256::new();
     let host = url.host_str().unwrap_or_default();

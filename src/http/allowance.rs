@@ -18,7 +18,7 @@ const PROGRAMS_MAX: usize = 64;
 /// What is kept for programs that somebody waits for: everything else stops before that.
 const RESERVE: f64 = 0.05;
 /// What crawlers may use of a day's allowance.
-const CRAWLER_SHARE: f64 = 0.02;
+const CRAWLER_SHARE: f64 = 0.01;
 const DAY_SECS: i64 = 86_400;
 /// How long after its grant a request may still be on its way to the server.
 pub(super) const TRANSIT_MAX: Duration = Duration::from_millis(500);
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn crawlers_have_a_small_share_of_their_own() {
         let (mut book, now) = (Book::default(), at("2026-06-09T10:00:00Z"));
-        assert_eq!(spend(&mut book, &LIMITS, Class::Crawler, 500, now), 20);
+        assert_eq!(spend(&mut book, &LIMITS, Class::Crawler, 500, now), 10);
         assert_eq!(spend(&mut book, &LIMITS, Class::Background, 10, now), 10);
     }
 

@@ -23,7 +23,7 @@ const FOLDERS_PER_POLL_MAX: usize = 32;
 /// Requests for such looks that may be saved up, where the store's allowance is limited.
 const LOOKS_SAVED_MAX: f64 = 60.0;
 /// The share of the daily allowance that such looks may cost.
-const LOOKS_SHARE: f64 = 0.1;
+const LOOKS_SHARE: f64 = 0.06;
 const DAY_SECS: f64 = 86_400.0;
 /// Children of one page of a listing, in the stores that have pages: what a look at a parent costs.
 const PAGE_LEN: u64 = 100;

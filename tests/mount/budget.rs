@@ -107,7 +107,7 @@ fn a_crawler_cannot_use_up_the_allowance_of_a_person() {
         text(&crawled)
     );
     let asked = world.counters().api;
-    assert!(asked <= 20, "{asked} requests for a crawler");
+    assert!(asked <= 10, "{asked} requests for a crawler");
     assert_eq!(shell(&mount.path(), "find . -type f | wc -l").trim(), "120");
     let status = text(&mount.run(&["status", "--json"]));
     assert!(

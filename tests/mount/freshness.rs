@@ -121,3 +121,36 @@ fn a_page_that_is_lost_removes_nothing() {
         world.server().faults().clear();
     }
 }
+
+#[test]
+fn a_known_library_is_shown_before_the_store_has_said_a_word() {
+    use assetfs::emulator::common::{Action, FaultRule, When};
+    let world = World::new(Seed::Small);
+    let mount = world.mount("rate=0,poll=0");
+    let tree = shell(&mount.path(), "ls -lR");
+    mount.unmount();
+    // Whatever is asked, no answer comes.
+    world
+        .server()
+        .faults()
+        .add(FaultRule::new("*", When::Always, Action::Hang(None)));
+    let mount = world.mount("rate=0,poll=0");
+    assert_eq!(shell(&mount.path(), "ls -lR"), tree);
+    world.server().faults().clear();
+}
+
+#[test]
+fn a_damaged_catalog_is_set_aside_and_the_journal_stays() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount("rate=0,poll=0");
+    let tree = shell(&mount.path(), "ls -R; chmod 600 Press/Report.txt");
+    mount.unmount();
+    shell(
+        &world.path("cache"),
+        "for f in */catalog.db*; do dd if=/dev/urandom of=$f bs=4096 count=1 conv=notrunc status=none; done",
+    );
+    let mount = world.mount("rate=0,poll=0");
+    assert_eq!(shell(&mount.path(), "ls -R"), tree);
+    assert_eq!(shell(&mount.path(), "stat -c %a Press/Report.txt").trim(), "600");
+    shell(&world.path("cache"), "ls */catalog.db.set-aside");
+}

@@ -37,6 +37,19 @@ fn a_damaged_catalog_is_set_aside_and_begun_anew() {
 }
 
 #[test]
+fn damage_in_the_middle_is_found_before_anything_is_shown() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = with_one_file(&folder);
+    let mut bytes = std::fs::read(&path).expect("read");
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0x5a);
+    std::io::Write::write_all(&mut std::fs::File::create(&path).expect("create"), &bytes).expect("write");
+    let catalog = Catalog::open(&path).expect("opens");
+    assert_eq!(catalog.child_count(&root()).expect("count"), 0);
+    assert!(folder.path().join("catalog.db.set-aside").exists());
+}
+
+#[test]
 fn damage_that_is_met_later_is_mended_by_the_next_start() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = with_one_file(&folder);

@@ -1,6 +1,7 @@
 //! The drive against a store in memory.
 
 mod attributes;
+mod day;
 mod freshness;
 mod model;
 mod rig;

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::cache::{Cache, CacheConfig};
 use crate::catalog::Catalog;
+use crate::http::Budget;
 use crate::journal::{Journal, UploaderConfig};
 use crate::model::{Clock, Ino, Kind, ManualClock, Name, Timestamp};
-use crate::store::Capabilities;
 use crate::store::memory::MemoryStore;
+use crate::store::{Capabilities, SharedStore};
 use crate::vfs::{Attr, Caller, Lookup, OpenHow, Parts, RenameMode, Result, Vfs, VfsConfig};
 
 /// The first program.
@@ -297,12 +298,22 @@ async fn start(
     config: &VfsConfig,
     uploader: &UploaderConfig,
 ) -> Vfs {
+    start_on(store.shared(), clock.clone(), dir, config, uploader, None).await
+}
+
+/// A drive on any store.
+pub async fn start_on(
+    shared: SharedStore,
+    clock: Arc<dyn Clock>,
+    dir: &std::path::Path,
+    config: &VfsConfig,
+    uploader: &UploaderConfig,
+    budget: Option<Arc<dyn Budget>>,
+) -> Vfs {
     let state = dir.join("state");
     for folder in ["state", "state/staging", "cache", "cache/content"] {
         crate::disk::create_private_dir(&dir.join(folder)).expect("a folder");
     }
-    let shared = store.shared();
-    let clock: Arc<dyn Clock> = clock.clone();
     let cache_config = CacheConfig::new(dir.join("cache/content"), state.join("staging"));
     let cache = Cache::open(cache_config, shared.clone(), clock.clone())
         .await
@@ -316,7 +327,7 @@ async fn start(
         clock,
         config: config.clone(),
         uploader: uploader.clone(),
-        budget: None,
+        budget,
         staging_dir: state.join("staging"),
     };
     Vfs::start(parts, root).await.expect("the drive starts")
