@@ -8,6 +8,8 @@ use crate::model::Timestamp;
 
 /// A server's allowance is a day's or a month's: a time further away than this is no such time.
 const EXHAUSTED_MAX: Duration = Duration::from_secs(32 * 86_400);
+/// When it is asked again whether an allowance is renewed, where no time is told.
+const ASK_AGAIN: Duration = Duration::from_secs(900);
 /// The longest `Retry-After` that is believed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -43,7 +45,11 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 /// API usage limit. Access will resume at 2026-06-10 00:00:00 UTC`. `None` when it names no time that lies ahead.
 pub(super) fn exhausted_until(body: &str, headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     const MARK: &str = "resume at ";
-    let from = body.to_ascii_lowercase().find(MARK)? + MARK.len();
+    let text = body.to_ascii_lowercase();
+    let Some(from) = text.find(MARK).map(|at| at + MARK.len()) else {
+        // Used up, but nobody says until when: asked again now and then, not with every request.
+        return text.contains("usage limit").then(|| now.plus(ASK_AGAIN));
+    };
     // `2026-06-10 00:00:00` is 19 characters, as is its form with a `T`.
     let until = Timestamp::parse(body.get(from..from + 19)?)?;
     let until = to_local(until, headers, now);
@@ -98,6 +104,13 @@ mod tests {
             exhausted_until("slow down", &HeaderMap::new(), at("2026-06-09 20:00:00")),
             None
         );
+    }
+
+    #[test]
+    fn a_limit_without_a_time_is_asked_about_again_after_a_while() {
+        let now = at("2026-06-09 20:00:00");
+        let until = exhausted_until("You have reached your monthly API usage limit.", &HeaderMap::new(), now);
+        assert_eq!(until, Some(at("2026-06-09 20:15:00")));
     }
 
     #[test]

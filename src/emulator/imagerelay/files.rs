@@ -21,7 +21,7 @@ pub(super) fn list(state: &mut State, ask: &Ask) -> Outcome {
     let ids = state.list_files(filter);
     let listed = state.listed();
     paged(state, ask, &ids, |id| {
-        listed.file(id).map(|file| state.file_json(file, &ask.origin))
+        listed.file(id).map(|file| state.file_json(&file, &ask.origin))
     })
 }
 
@@ -162,7 +162,7 @@ impl State {
         self.library
             .file(id)
             .filter(|file| !file.deleted())
-            .map(|file| File::clone(file))
+            .map(|file| File::clone(&file))
             .ok_or_else(|| Reply::missing("file"))
     }
 

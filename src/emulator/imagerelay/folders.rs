@@ -166,7 +166,7 @@ impl State {
         let folder = self.folder(id)?;
         let below = self.library.subtree(id);
         for here in below.iter().rev() {
-            for file in self.library.files_in(*here).to_vec() {
+            for file in self.library.files_in(*here).into_owned() {
                 self.leave_folder(file, *here)?;
             }
             self.drop_folder(*here);

@@ -99,8 +99,8 @@ impl State {
 
     fn find_files(&self, filter: &Filter) -> Arc<[u64]> {
         let listed = self.listed();
-        let passes = |file: &&Arc<File>| self.passes(file, filter);
-        let within = |file: &&Arc<File>| {
+        let passes = |file: &Arc<File>| self.passes(file, filter);
+        let within = |file: &Arc<File>| {
             filter.folder == ROOT
                 || file
                     .folders
@@ -109,7 +109,8 @@ impl State {
         };
         let mut ids: Vec<u64> = match (filter.recursive, filter.updated_after_ms) {
             (false, _) => {
-                let files = listed.files_in(filter.folder).iter().filter_map(|id| listed.file(*id));
+                let inside = listed.files_in(filter.folder);
+                let files = inside.iter().filter_map(|id| listed.file(*id));
                 files.filter(passes).map(|file| file.id).collect()
             }
             (true, Some(after)) => {
@@ -119,8 +120,8 @@ impl State {
             (true, None) if filter.folder == ROOT => listed.all_files().filter(passes).map(|file| file.id).collect(),
             (true, None) => {
                 let folders = listed.subtree(filter.folder);
-                let ids = folders.iter().flat_map(|folder| listed.files_in(*folder));
-                let files = ids.filter_map(|id| listed.file(*id));
+                let ids = folders.iter().flat_map(|folder| listed.files_in(*folder).into_owned());
+                let files = ids.filter_map(|id| listed.file(id));
                 files.filter(passes).map(|file| file.id).collect()
             }
         };

@@ -129,7 +129,7 @@ pub(super) fn collection_files(state: &mut State, ask: &Ask) -> Outcome {
     let assets: Vec<u64> = known_collection(state, ask)?.assets.into_iter().collect();
     let listed = state.listed();
     paged(state, ask, &assets, |id| {
-        listed.file(id).map(|file| state.file_json(file, &ask.origin))
+        listed.file(id).map(|file| state.file_json(&file, &ask.origin))
     })
 }
 

@@ -233,7 +233,8 @@ fn find(state: &State, path: &str) -> Option<Item> {
             folder = *next;
             continue;
         }
-        let mut files = library.files_in(folder).iter();
+        let inside = library.files_in(folder);
+        let mut files = inside.iter();
         let named = |id: &&u64| {
             library
                 .file(**id)
@@ -255,7 +256,7 @@ fn tree_folder(state: &State, id: u64, contents: &mut Vec<Content>) -> TreeFolde
         .filter_map(|id| state.library.file(*id))
     {
         if !file.deleted() {
-            files.push(tree_file(state, file));
+            files.push(tree_file(state, &file));
             contents.push(file.content.clone());
         }
     }

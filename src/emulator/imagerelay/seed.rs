@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::content::Content;
-use super::library::Change;
+use super::library::{Change, Planted};
 use super::options::Seed;
 use super::records::{Collection, File, FileType, Folder, Keyword, KeywordSet, Term};
 use super::samples::{PDF, PICTURE_PX, PICTURES};
@@ -101,7 +101,10 @@ fn new_folder(state: &mut State, parent: u64, name: &str) -> u64 {
 
 fn new_file(state: &mut State, folder: u64, name: &str, content: Content) -> File {
     state.ids.file += 1;
-    let id = state.ids.file;
+    file_of(state.ids.file, folder, name, content)
+}
+
+fn file_of(id: u64, folder: u64, name: &str, content: Content) -> File {
     let made = BEGIN_MS + (id as i64 - 201_000_000) * 1000;
     let size_px = match content {
         Content::Sample { index, .. } if index < PICTURES => Some(PICTURE_PX),
@@ -291,15 +294,23 @@ fn large(state: &mut State) {
     }
 }
 
-/// Made in ascending order of ids, which the library's indexes take in at their ends.
+/// The folders are made at once; the files are, when they are asked for.
 fn files(state: &mut State, folders: u64, files_per_folder: u64) {
-    let mut number: u64 = 0;
+    let planted = Planted {
+        first_folder: state.ids.folder + 1,
+        folders,
+        first_file: state.ids.file + 1,
+        files_per_folder,
+        make: |n, id, folder| {
+            let bytes = 1024 + mix(n) % 65_536;
+            file_of(id, folder, &format!("file-{n:06}.bin"), binary(n, bytes))
+        },
+    };
     for folder in 0..folders {
-        let parent = new_folder(state, ROOT, &format!("folder-{folder:05}"));
-        for _ in 0..files_per_folder {
-            let bytes = 1024 + mix(number) % 65_536;
-            add(state, parent, &format!("file-{number:06}.bin"), binary(number, bytes));
-            number += 1;
-        }
+        new_folder(state, ROOT, &format!("folder-{folder:05}"));
+    }
+    state.ids.file += folders * files_per_folder;
+    if files_per_folder > 0 {
+        state.library.plant(planted);
     }
 }
