@@ -537,6 +537,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_program_that_asks_once_is_not_behind_one_that_asks_for_everything() {
+        let clock = clock();
+        let budget = LocalBudget::new(clock.clone(), 1.0, 0);
+        drop(budget.acquire(Class::Interactive, FOREVER).await);
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let ask = |program: &'static str| {
+            let (budget, served) = (budget.clone(), served.clone());
+            let context = crate::http::Context {
+                class: Class::Interactive,
+                program: Some(program.into()),
+            };
+            tokio::spawn(crate::http::with_context(context, async move {
+                let permit = budget.acquire(Class::Interactive, FOREVER).await;
+                served.lock().push(program);
+                drop(permit);
+            }))
+        };
+        for _ in 0..20 {
+            ask("rsync");
+            settle().await;
+        }
+        ask("nautilus");
+        for _ in 0..60 {
+            settle().await;
+            clock.advance(Duration::from_secs(1));
+        }
+        let served = served.lock().clone();
+        let place = served
+            .iter()
+            .position(|program| *program == "nautilus")
+            .expect("served");
+        assert_eq!(served.len(), 21);
+        assert!(place <= 2, "{place}");
+    }
+
+    #[tokio::test]
     async fn urgent_classes_are_served_first() {
         let clock = clock();
         let budget = LocalBudget::new(clock.clone(), 0.05, 0);
