@@ -16,6 +16,8 @@ use super::{Attr, Result};
 const CURSOR: &str = "changes.cursor";
 /// The longest pause between polls: of a mount that nobody uses, when the allowance runs out, or beside webhooks.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// A mount that nothing was asked of for this long counts as not used.
+const IDLE_AFTER: Duration = Duration::from_secs(300);
 /// How much of the allowance is used when a person is told.
 const WARN_AT: f64 = 0.8;
 /// Pause between attempts to give back what the store lent.
@@ -66,7 +68,8 @@ impl Vfs {
         }
         let last_use = Duration::from_secs(self.last_use.load(Ordering::Relaxed));
         let idle = self.clock.elapsed().saturating_sub(last_use);
-        let mut pause = least.max(idle / 2);
+        // The kernel answers much from what it remembers: who uses only that is not seen here for a while.
+        let mut pause = least.max(idle.saturating_sub(IDLE_AFTER) / 2);
         if self.webhooks.load(Ordering::Relaxed) {
             pause = POLL_PAUSE_MAX;
         }

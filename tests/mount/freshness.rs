@@ -60,6 +60,13 @@ fn edits_and_creations_by_others_show_through_the_kernels_caches() {
     let world = World::new(Seed::Small);
     let mount = world.mount(POLLING);
     shell(&mount.path(), "ls -lR > /dev/null; cat Press/Report.txt > /dev/null");
+    // Nobody asks the daemon for anything for a while: what the kernel remembers must become fresh all the same.
+    let polls = || world.counters().of("GET /folders/{id}/files");
+    let (before, since) = (polls(), Instant::now());
+    while polls() < before + 8 {
+        assert!(since.elapsed() < Duration::from_secs(60), "{:?}", world.counters());
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let remote = world.server().remote();
     let (report, press) = (id_of(&world, "Press/Report.txt"), id_of(&world, "Press"));
     remote.replace(report, b"edited elsewhere".to_vec()).expect("edited");
