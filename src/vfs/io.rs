@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cache::{BodyState, CacheError, Keep};
+use crate::http::{Class, current_context};
 use crate::journal::{Change, Durability, Phase, Staged, State, Write};
 use crate::model::{Ino, Kind};
+use crate::store::ErrorKind;
 
 use super::handles::FileHandle;
 use super::opens::{Copying, OpenFile, Writing};
@@ -31,7 +33,13 @@ impl Vfs {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        let read = handle.file.body().read(&handle.reader, offset, len).await;
+        let mut read = handle.file.body().read(&handle.reader, offset, len).await;
+        if current_context().class == Class::Interactive
+            && matches!(&read, Err(CacheError::Store(e)) if matches!(e.kind, ErrorKind::QuotaExhausted { .. }))
+        {
+            // It may have been a crawler's download that both waited for, and only its share is used up.
+            read = handle.file.body().read(&handle.reader, offset, len).await;
+        }
         if let Err(CacheError::Changed { item }) = &read {
             self.look_again(handle.file.ino, item.clone());
         }
