@@ -7,11 +7,13 @@ use super::target::On;
 use crate::daemon::Failure;
 use crate::daemon::control::{Request, ask};
 use crate::daemon::places::Places;
+use crate::daemon::registry;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The change's number in `assetfs queue`
-    id: u64,
+    /// The number in `assetfs queue` or `assetfs queue --kept`, or the path of the file in the mount
+    #[arg(value_name = "ID|PATH")]
+    what: String,
     /// The file to write
     to: PathBuf,
     #[command(flatten)]
@@ -20,6 +22,13 @@ pub struct Args {
 
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let to = std::path::absolute(&args.to).map_err(Failure::new)?;
-    ask(&args.on.find(places)?.socket, &Request::Export { id: args.id, to })?;
+    let (mount, id, path) = match args.what.parse() {
+        Ok(id) => (args.on.find(places)?, Some(id), None),
+        Err(_) => {
+            let (mount, below) = registry::find(&places.run, &args.what)?;
+            (mount, None, Some(below))
+        }
+    };
+    ask(&mount.socket, &Request::Export { id, path, to })?;
     Ok(ExitCode::SUCCESS)
 }

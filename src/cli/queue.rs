@@ -15,6 +15,9 @@ pub struct Args {
     /// A path in a mount, or a store [default: all mounts]
     #[arg(value_name = "PATH|STORE")]
     target: Option<String>,
+    /// What is kept of files that the store changed on arrival, instead of what waits
+    #[arg(long)]
+    kept: bool,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -30,8 +33,8 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let mut needs_somebody = false;
     let mut listed = Vec::new();
     for (mount, below) in target::all_or(places, args.target.as_deref())? {
-        let items: Vec<QueueItem> =
-            serde_json::from_value(ask(&mount.socket, &Request::Queue)?).map_err(Failure::new)?;
+        let request = if args.kept { Request::Kept } else { Request::Queue };
+        let items: Vec<QueueItem> = serde_json::from_value(ask(&mount.socket, &request)?).map_err(Failure::new)?;
         for item in items.into_iter().filter(|item| is_below(&item.path, &below)) {
             needs_somebody |= item.state.starts_with("parked") || item.state.starts_with("held");
             if args.json {

@@ -20,6 +20,15 @@ pub enum CommitWhen {
     Fsync,
 }
 
+/// What becomes of new pictures where the site would encode them anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImagesWhen {
+    /// They are sent; what the site made of them is shown, and what was sent is kept for 30 days.
+    Accept,
+    /// They cannot be put there.
+    Refuse,
+}
+
 /// Everything that a mount can be told; what is not said is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct MountOptions {
@@ -128,9 +137,9 @@ pub struct MountOptions {
     /// Flextype: the site's list of extensions, separated by `:` [default: that of a new site]
     #[arg(long, value_name = "LIST")]
     pub extensions: Option<String>,
-    /// Flextype: refuse pictures, because the site would encode them anew
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub no_images: Option<bool>,
+    /// Flextype: whether new pictures are accepted although the site encodes them anew [default: accept]
+    #[arg(long, value_name = "WHAT")]
+    pub images: Option<ImagesWhen>,
     /// im4: show this project alone, its categories at the root
     #[arg(long, value_name = "ID")]
     pub project: Option<u64>,
@@ -245,7 +254,7 @@ impl MountOptions {
             item_per_file,
             any_extension,
             extensions,
-            no_images,
+            images,
             project,
             agency,
             days,

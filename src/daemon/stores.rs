@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::credentials::Credentials;
 use super::ledger::FileLedger;
-use super::options::MountOptions;
+use super::options::{ImagesWhen, MountOptions};
 use super::places::StorePlaces;
 use super::run::Plan;
 use super::source::StoreKind;
@@ -110,9 +110,10 @@ fn flextype(url: url::Url, options: &MountOptions, credentials: &Credentials) ->
     if let Some(list) = &options.extensions {
         config.extensions = list.split(':').map(str::to_lowercase).collect();
     }
-    if options.no_images == Some(true) {
-        config.images = Images::Refuse;
-    }
+    config.images = match options.images {
+        Some(ImagesWhen::Refuse) => Images::Refuse,
+        Some(ImagesWhen::Accept) | None => Images::Accept,
+    };
     Ok(config)
 }
 

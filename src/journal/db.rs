@@ -7,19 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ContentVersion, Ino, ItemId, Name, Timestamp};
 
+use super::originals::{self, Original};
 use super::{Change, JournalError};
 
 /// The schema this program writes. A newer one refuses to start.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
-const MIGRATIONS: [&str; SCHEMA as usize] = ["
+const MIGRATIONS: [&str; SCHEMA as usize] = [
+    "
     CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE inodes(ino INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
     CREATE TABLE names(parent TEXT NOT NULL, id TEXT NOT NULL, local TEXT NOT NULL, store_name TEXT NOT NULL,
         PRIMARY KEY(parent, id)) WITHOUT ROWID;
     CREATE TABLE attributes(ino INTEGER PRIMARY KEY, value TEXT NOT NULL);
     CREATE TABLE changes(ino INTEGER PRIMARY KEY, value TEXT NOT NULL);
-"];
+",
+    originals::TABLE,
+];
 
 /// Attributes that only this machine keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +87,8 @@ pub enum Write {
     Bind(NameBinding),
     /// A local name that is no more.
     Unbind(ItemId, ItemId),
+    /// Bytes that were sent and that the store changed, in place of what was noted under the same number.
+    Original(Box<Original>),
     /// A value of `meta`.
     Meta(&'static str, String),
 }
@@ -168,6 +174,7 @@ pub fn apply(db: &Connection, writes: &[Write]) -> rusqlite::Result<()> {
                 db.prepare_cached("DELETE FROM names WHERE parent = ?1 AND id = ?2")?
                     .execute(params![parent.as_str(), id.as_str()])?;
             }
+            Write::Original(original) => originals::put(db, original)?,
             Write::Meta(key, value) => {
                 db.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?
                     .execute(params![key, value])?;
@@ -208,11 +215,11 @@ fn rekey(db: &Connection, old: &ItemId, new: &ItemId) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(super) fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(column: usize, text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: for<'de> Deserialize<'de>>(column: usize, text: &str) -> rusqlite::Result<T> {
     let broken = rusqlite::types::Type::Text;
     serde_json::from_str(text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, broken, Box::new(e)))
 }

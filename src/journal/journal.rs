@@ -205,7 +205,10 @@ impl Journal {
         self.moved.subscribe()
     }
 
-    fn read<T>(&self, f: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+    pub(super) fn read<T>(
+        &self,
+        f: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
         f(&self.reader.lock()).map_err(|e| JournalError::Write(e.to_string()))
     }
 }
@@ -234,7 +237,7 @@ impl Guard<'_> {
                     self.journal.attributes.write().insert(*ino, (**attr).clone());
                 }
                 Write::Rekey(old, new) => rekeyed.extend(self.overlay.rekey(old, new)),
-                Write::Identify(..) | Write::Bind(_) | Write::Unbind(..) | Write::Meta(..) => {}
+                Write::Identify(..) | Write::Bind(_) | Write::Unbind(..) | Write::Original(_) | Write::Meta(..) => {}
             }
         }
         writes.extend(rekeyed.into_iter().map(|change| Write::Put(Box::new(change))));

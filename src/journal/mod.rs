@@ -10,6 +10,7 @@ mod doubt;
 mod identity;
 #[allow(clippy::module_inception)] // The noun of this folder.
 mod journal;
+mod originals;
 mod outcome;
 mod overlay;
 mod plan;
@@ -26,6 +27,7 @@ pub use change::{Alteration, Change, Fingerprint, LocalReason, Phase, Place, Pla
 pub use db::{LocalAttr, NameBinding, Write};
 pub use identity::{is_backup, take_over};
 pub use journal::{Binding, Guard, Journal};
+pub use originals::Original;
 pub use outcome::settled;
 pub use overlay::Overlay;
 pub use uploader::{Uploader, UploaderConfig};

@@ -103,6 +103,9 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The field in which an upload's answer tells that the store changed the bytes.
+    pub const ALTERED: &str = "altered";
+
     /// A plain folder.
     pub fn folder(id: ItemId, name: impl Into<String>, parents: Vec<ItemId>) -> Self {
         Self {
@@ -122,6 +125,12 @@ impl Entry {
             fields_complete: true,
             fields: Fields::new(),
         }
+    }
+
+    /// What the store did to the bytes of this version when they were sent, in words; only in the answer to an upload.
+    pub fn altered(&self) -> Option<&str> {
+        let field = self.fields.get(Self::ALTERED)?;
+        field.values.first().map(|value| value.text.as_str())
     }
 
     /// A plain file.

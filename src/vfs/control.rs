@@ -164,6 +164,7 @@ impl Vfs {
             .map(|q| q.bytes - q.sent_bytes.min(q.bytes))
             .sum();
         let local = queue.iter().filter(|q| q.state == "local").count();
+        let kept = self.originals().await?.len();
         Ok(json!({
             "store": self.capabilities().label,
             "kind": self.capabilities().kind,
@@ -172,6 +173,7 @@ impl Vfs {
             "parked": report.parked,
             "held": report.held,
             "local": local,
+            "kept": kept,
             "problems": *self.problems.lock(),
             "last_listed": self.last_listed.read().map(Timestamp::to_rfc3339),
             "open_files": self.opens.len(),
@@ -236,14 +238,19 @@ impl Vfs {
         .await
     }
 
-    /// Copies the bytes of a pending change to a file outside the mount, which must not be there yet.
+    /// Copies the bytes of a pending change, or those of which the store made something else, to a file outside the
+    /// mount, which must not be there yet.
     pub async fn export(&self, id: u64, to: &Path) -> Result<()> {
-        let node = self.blocking(move |vfs| vfs.node(Ino(id))).await?;
-        if node.change.as_ref().is_none_or(|c| c.staged.is_none()) {
-            return Err(Error::Invalid(format!("no bytes wait under {id}: see `assetfs queue`")));
-        }
-        let body = self.body_of(&node).await?;
-        let file = body.file().await?;
+        let pending = self.journal.change(Ino(id)).is_some_and(|c| c.staged.is_some());
+        let file = if pending {
+            let node = self.blocking(move |vfs| vfs.node(Ino(id))).await?;
+            self.body_of(&node).await?.file().await?
+        } else if let Some(kept) = self.original_file(id).await? {
+            std::sync::Arc::new(kept)
+        } else {
+            let why = format!("no bytes wait under {id}: see `assetfs queue` and `assetfs queue --kept`");
+            return Err(Error::Invalid(why));
+        };
         let to = to.to_owned();
         self.blocking(move |_| {
             let failed = |e: crate::disk::DiskError| Error::Invalid(e.to_string());
@@ -252,6 +259,11 @@ impl Vfs {
             crate::disk::sync_data(&copy, &to).map_err(failed)
         })
         .await
+    }
+
+    /// The number under which the bytes of a path can be exported.
+    pub async fn number_of(&self, path: &str) -> Result<u64> {
+        Ok(self.node_at(path).await?.ino.0)
     }
 
     /// Gives a pending change up: its bytes are deleted, and the store's state shows again.

@@ -19,6 +19,7 @@ mod listing;
 mod lookup;
 mod namespace;
 mod opens;
+mod originals;
 mod path;
 mod pins;
 mod poll;

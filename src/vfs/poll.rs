@@ -45,6 +45,9 @@ impl Vfs {
             let now = self.clock.elapsed();
             if now.saturating_sub(tidied) >= TIDY_EVERY {
                 tidied = now;
+                if let Err(error) = self.expire_originals().await {
+                    tracing::warn!("what has been kept long enough could not be removed: {error}");
+                }
                 if let Err(error) = with_context(background.clone(), self.store.tidy()).await {
                     tracing::debug!("what the store lent could not be given back yet: {error}");
                 }

@@ -122,6 +122,9 @@ impl World for Vfs {
 
     async fn same_bytes(&self, change: &Change, remote: &Entry) -> bool {
         let Some(staged) = &change.staged else { return false };
+        if self.capabilities().alters_content && self.resends_original(change, staged, remote).await {
+            return true;
+        }
         if remote.size.is_some_and(|size| size != staged.size) || staged.base.as_ref() != Some(&remote.version) {
             return false;
         }
@@ -204,6 +207,9 @@ impl World for Vfs {
         old: Option<&ItemId>,
         staged: Option<&Staged>,
     ) -> Result<(), StoreError> {
+        if let Some(staged) = staged.filter(|_| entry.altered().is_some()) {
+            self.keep_sent(ino, entry, staged).await;
+        }
         let (item, places) = (entry.clone(), places.to_vec());
         let (old, gone) = (old.cloned(), old.cloned());
         let sends = staged.is_some();
@@ -253,14 +259,22 @@ impl World for Vfs {
             self.drop_body(Some(staged.body.clone())).await;
             return;
         };
-        match self.cache.publish(&body, entry, generation).await {
+        let published = match self.capabilities().alters_content {
+            // Of these bytes the store has made others, perhaps as many.
+            true if self.is_original_of(ino, &body, &entry.version).await.unwrap_or(false) => Ok(Published::Altered),
+            true | false => self.cache.publish(&body, entry, generation).await,
+        };
+        match published {
             Ok(Published::Clean) => {
                 self.staged.lock().pop(&staged.body);
             }
             Ok(Published::Newer) => {}
             Ok(Published::Altered) => {
                 self.staged.lock().pop(&staged.body);
-                self.altered(ino, entry);
+                if let Err(error) = self.keep_original(ino, &body, entry, staged.size).await {
+                    self.problem(ino, &format!("what was sent could not be kept: {error}"));
+                }
+                self.show_altered(ino, entry, staged).await;
             }
             Err(error) => {
                 tracing::warn!(ino = ino.0, "an uploaded body could not be kept: {error}");
@@ -515,13 +529,33 @@ impl Vfs {
         Ok(())
     }
 
-    /// The store changed what was sent: readers get the store's bytes from now on.
-    fn altered(&self, ino: Ino, entry: &Entry) {
-        tracing::warn!(id = %entry.id, "the store changed the bytes that were sent (a re-encoded image)");
-        if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
-            open.set_body(self.cache.body(entry));
+    /// What the store changed on arrival is kept while the journal still knows where it lies.
+    async fn keep_sent(&self, ino: Ino, entry: &Entry, staged: &Staged) {
+        let sent = self.sending.lock().get(&ino).map(|(body, _)| body.clone());
+        let Some(body) = sent else { return };
+        if let Err(error) = self.keep_original(ino, &body, entry, staged.size).await {
+            self.problem(ino, &format!("what was sent could not be kept: {error}"));
         }
-        self.notice(Notice::Content { ino });
+    }
+
+    /// Whether a save has the bytes of which the store made what it has now: sending them again would change nothing.
+    async fn resends_original(&self, change: &Change, staged: &Staged, remote: &Entry) -> bool {
+        if staged.base.as_ref() != Some(&remote.version) {
+            return false;
+        }
+        let ino = change.ino;
+        let Ok(node) = self.blocking(move |vfs| vfs.node(ino)).await else {
+            return false;
+        };
+        let Ok(body) = self.staged_body(&node, staged).await else {
+            return false;
+        };
+        let generation = body.generation();
+        let same = self.is_original_of(ino, &body, &remote.version).await.unwrap_or(false);
+        if same {
+            self.sending.lock().insert(ino, (body, generation));
+        }
+        same
     }
 
     /// After a restart: what was being written when the program ended is kept aside and not sent by itself.
@@ -552,6 +586,8 @@ impl Vfs {
             Ok(())
         })
         .await?;
+        self.sweep_originals().await?;
+        self.expire_originals().await?;
         self.sweep_staging().await
     }
 

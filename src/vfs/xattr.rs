@@ -275,10 +275,9 @@ impl Vfs {
                 Some(_) | None => return Err(Error::NoData),
             },
             "altered" => {
-                let held = entry
-                    .and_then(|e| e.fields.get("altered"))
-                    .and_then(|f| f.values.first());
-                held.map(|v| v.text.clone()).ok_or(Error::NoData)?
+                let (ino, entry) = (node.ino, node.entry.clone().ok_or(Error::NoData)?);
+                let told = self.blocking(move |vfs| vfs.altered_text(ino, &entry)).await?;
+                told.ok_or(Error::NoData)?
             }
             "pinned" => return Err(Error::NoData),
             _ => return Err(Error::NoData),

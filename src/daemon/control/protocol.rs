@@ -23,6 +23,8 @@ pub enum Request {
     },
     /// Pending changes, oldest first.
     Queue,
+    /// What is kept of bytes that the store changed, oldest first.
+    Kept,
     /// Wait until everything, or what is below the path, is in the store.
     Sync {
         /// Where; `None`: everything.
@@ -35,10 +37,14 @@ pub enum Request {
         /// Which.
         id: Option<u64>,
     },
-    /// Copy the bytes of a pending change to a file.
+    /// Copy the bytes of a pending change, or what was sent of a file that the store changed, to a file.
     Export {
-        /// Which.
-        id: u64,
+        /// Which, by its number.
+        #[serde(default)]
+        id: Option<u64>,
+        /// Which, by its path.
+        #[serde(default)]
+        path: Option<String>,
         /// Absolute.
         to: PathBuf,
     },

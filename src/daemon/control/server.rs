@@ -186,12 +186,18 @@ async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<Unmou
     match request {
         Request::Status { path } => status(path.as_deref(), drive).await,
         Request::Queue => value(&vfs.queue().await.map_err(Failure::new)?),
+        Request::Kept => value(&vfs.originals().await.map_err(Failure::new)?),
         Request::Sync { path, wait_ms } => {
             let wait = wait_ms.map(Duration::from_millis);
             value(&vfs.sync(path.as_deref(), wait).await.map_err(Failure::new)?)
         }
         Request::Retry { id } => Ok(json!({ "changes": vfs.retry(id).await.map_err(Failure::new)? })),
-        Request::Export { id, to } => {
+        Request::Export { id, path, to } => {
+            let id = match (id, path) {
+                (Some(id), _) => id,
+                (None, Some(path)) => vfs.number_of(&path).await.map_err(Failure::new)?,
+                (None, None) => return Err(Failure::usage("export what?")),
+            };
             vfs.export(id, &to).await.map_err(Failure::new)?;
             Ok(Value::Null)
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::http::{self, Client, Method, Part, Request, Secret, Url, header};
+use crate::model::SharedClock;
 use crate::store::from_http::from_http;
 use crate::store::{Body, ErrorKind, Result, Retry, StoreError};
 
@@ -18,6 +19,9 @@ use super::path::RemotePath;
 const SPOKEN: [u16; 5] = [400, 401, 404, 405, 500];
 /// How long the site may think about an upload (it encodes pictures) or about copying a folder.
 const LONG_WORK: Duration = Duration::from_secs(180);
+
+/// Pauses before a read that failed (500) is asked again: another client's call may have been rewriting the token.
+const ONCE_MORE: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
 
 /// Which of the two halves of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,7 @@ pub(super) enum Static {
 pub(super) struct Api {
     client: Arc<Client>,
     pub(super) config: FlextypeConfig,
+    clock: SharedClock,
     site: OnceCell<Site>,
 }
 
@@ -86,10 +91,11 @@ pub(super) fn failure(kind: ErrorKind, operation: &'static str, path: &RemotePat
 }
 
 impl Api {
-    pub(super) fn new(client: Arc<Client>, config: FlextypeConfig) -> Self {
+    pub(super) fn new(client: Arc<Client>, config: FlextypeConfig, clock: SharedClock) -> Self {
         Self {
             client,
             config,
+            clock,
             site: OnceCell::new(),
         }
     }
@@ -132,7 +138,7 @@ impl Api {
     async fn probe(&self) -> Result<Site> {
         const OPERATION: &str = "open the site";
         let root = RemotePath::root();
-        let uploads = match self.fetch(Noun::Folders, &root, false, OPERATION).await? {
+        let uploads = match self.fetch_again(Noun::Folders, &root, false, OPERATION).await? {
             Looked::Found(Data::One(object)) => object.get("full_path").and_then(Value::as_str).map(str::to_owned),
             Looked::Found(Data::Many(_)) => None,
             Looked::Absent => {
@@ -143,7 +149,7 @@ impl Api {
         };
         // 0.9.12 fails on the collection of a folder that is not there; the older ones say so.
         let nowhere = RemotePath::root().child(&format!("assetfs-probe-{:016x}", rand::random::<u64>()))?;
-        let release = match self.fetch(Noun::Folders, &nowhere, true, OPERATION).await? {
+        let release = match self.fetch_again(Noun::Folders, &nowhere, true, OPERATION).await? {
             Looked::Absent => Release::Flat,
             Looked::Found(_) | Looked::Failed(_) => Release::Recursive,
         };
@@ -155,6 +161,29 @@ impl Api {
     pub(super) async fn look(&self, noun: Noun, path: &RemotePath, collection: bool) -> Result<Looked> {
         self.site().await?;
         self.fetch(noun, path, collection, "look").await
+    }
+
+    /// As [`Api::look`], for one item: asked again when the site fails, because a token that another client's call is
+    /// just rewriting looks like that.
+    pub(super) async fn look_patiently(&self, noun: Noun, path: &RemotePath) -> Result<Looked> {
+        self.site().await?;
+        self.fetch_again(noun, path, false, "look").await
+    }
+
+    async fn fetch_again(
+        &self,
+        noun: Noun,
+        path: &RemotePath,
+        collection: bool,
+        operation: &'static str,
+    ) -> Result<Looked> {
+        for pause in ONCE_MORE {
+            match self.fetch(noun, path, collection, operation).await? {
+                Looked::Failed(_) => self.clock.sleep(pause).await,
+                told => return Ok(told),
+            }
+        }
+        self.fetch(noun, path, collection, operation).await
     }
 
     async fn fetch(&self, noun: Noun, path: &RemotePath, collection: bool, operation: &'static str) -> Result<Looked> {

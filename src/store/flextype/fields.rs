@@ -22,12 +22,9 @@ const TOLD_BY_THE_SITE: [&str; 10] = [
     "full_url",
 ];
 
-/// Marks a file whose bytes the site has changed; exists only here.
-pub(super) const ALTERED: &str = "altered";
-
 /// Whether the site makes this field up.
 fn is_told(field: &str) -> bool {
-    field == ALTERED || TOLD_BY_THE_SITE.contains(&field.split('.').next().unwrap_or(field))
+    field == Entry::ALTERED || TOLD_BY_THE_SITE.contains(&field.split('.').next().unwrap_or(field))
 }
 
 /// All fields of a file's object. Empty texts are no values.

@@ -9,7 +9,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::model::{Entry, Kind, SharedClock};
+use crate::model::{Entry, Kind, SharedClock, Timestamp};
 use crate::store::{ErrorKind, Result};
 
 use super::api::{Api, Looked, Noun, Release, Static, failure};
@@ -18,7 +18,7 @@ use super::path::RemotePath;
 use super::upload;
 
 /// Questions to the web server at a time.
-const QUESTIONS_MAX: usize = 8;
+const QUESTIONS_MAX: usize = 16;
 /// How long "nothing is hidden behind this name" is believed.
 const UNHIDDEN_FOR: Duration = Duration::from_secs(300);
 /// How many such names are remembered.
@@ -73,6 +73,11 @@ impl Memory {
         }
     }
 
+    /// What time it is.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn is_unhidden(&self, path: &RemotePath) -> bool {
         let now = self.clock.elapsed();
         let mut unhidden = self.unhidden.lock();
@@ -114,32 +119,43 @@ pub(super) async fn raw(api: &Api, folder: &RemotePath) -> Result<Raw> {
         api.look(Noun::Folders, folder, true),
         api.look(Noun::Files, folder, false)
     );
-    let (folders, files) = (folders?, files?);
+    let (folders, mut files) = (folders?, files?);
+    let has_folders = matches!(&folders, Looked::Found(data) if !folder_names(folder, data).is_empty());
+    let is_blind = release == Release::Flat && has_folders;
+    if matches!(files, Looked::Failed(_)) && !is_blind {
+        files = api.look_patiently(Noun::Files, folder).await?;
+    }
     let both_tell = matches!(
         (&folders, &files),
         (Looked::Found(_), _) | (Looked::Absent, Looked::Found(_))
     );
     if !both_tell {
         // "Nothing in it" and "not there" look alike: only the folder itself tells them apart.
-        match api.look(Noun::Folders, folder, false).await? {
+        match api.look_patiently(Noun::Folders, folder).await? {
             Looked::Found(_) => {}
             Looked::Absent => return Err(failure(ErrorKind::NotFound, OPERATION, folder)),
             Looked::Failed(error) => return Err(error),
         }
     }
     let folders = match folders {
-        Looked::Found(data) => folder_names(folder, data),
+        Looked::Found(data) => folder_names(folder, &data),
         Looked::Absent => BTreeSet::new(),
         Looked::Failed(error) => return Err(error),
     };
     let files = match files {
-        Looked::Found(Data::Many(files)) => RawFiles::Told(files.into_iter().filter_map(as_object).collect()),
+        Looked::Found(Data::Many(files)) => {
+            let objects = files.into_iter().filter_map(|(key, value)| match value {
+                Value::Object(object) => Some((key, object)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+            });
+            RawFiles::Told(objects.collect())
+        }
         Looked::Found(Data::One(_)) => {
             // The path names a file by now.
             return Err(failure(ErrorKind::NotFound, OPERATION, folder));
         }
         Looked::Absent => RawFiles::Told(Vec::new()),
-        Looked::Failed(_) if release == Release::Flat && !folders.is_empty() => RawFiles::Blind,
+        Looked::Failed(_) if is_blind => RawFiles::Blind,
         Looked::Failed(error) => {
             return Err(error.because(
                 "the site cannot list this folder (500): somewhere below it lies a file without extension or without \
@@ -150,21 +166,14 @@ pub(super) async fn raw(api: &Api, folder: &RemotePath) -> Result<Raw> {
     Ok(Raw { folders, files })
 }
 
-fn as_object((key, value): (String, Value)) -> Option<(String, Object)> {
-    match value {
-        Value::Object(object) => Some((key, object)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
-    }
-}
-
 /// The direct subfolders: those with an object. `[]` stands for deeper ones.
-fn folder_names(folder: &RemotePath, data: Data) -> BTreeSet<String> {
+fn folder_names(folder: &RemotePath, data: &Data) -> BTreeSet<String> {
     let Data::Many(items) = data else {
         return BTreeSet::new();
     };
-    let named = items.into_iter().filter_map(as_object).filter_map(|(key, object)| {
-        let Some(path) = object.get("path").and_then(Value::as_str) else {
-            return Some(key);
+    let named = items.iter().filter_map(|(key, value)| {
+        let Some(path) = value.as_object()?.get("path").and_then(Value::as_str) else {
+            return Some(key.clone());
         };
         let path = path
             .split('/')
@@ -181,13 +190,15 @@ fn folder_names(folder: &RemotePath, data: Data) -> BTreeSet<String> {
 pub(super) async fn children(api: &Api, memory: &Memory, folder: &RemotePath) -> Result<Vec<Entry>> {
     let Raw { folders, files } = raw(api, folder).await?;
     let mut entries = Vec::new();
-    for name in folders {
-        entries.push(decode::folder_entry(&folder.child(&name)?));
+    for name in &folders {
+        entries.push(decode::folder_entry(&folder.child(name)?));
     }
-    let (told, asked) = match files {
+    let (told, mut asked) = match files {
         RawFiles::Told(files) => told_files(api, folder, files).await?,
         RawFiles::Blind => (BTreeMap::new(), memory.blind_files(folder)),
     };
+    // Where a folder is, no file can be hidden.
+    asked.retain(|name| !folders.contains(name));
     let hidden = hidden_files(api, memory, folder, asked).await?;
     let files = sized(api, told.into_iter().chain(hidden).collect()).await?;
     let now = memory.clock.now();
@@ -256,7 +267,7 @@ async fn hidden_files(
 
 /// The object of one file; `None` when the site says that there is none.
 pub(super) async fn single(api: &Api, path: &RemotePath) -> Result<Option<Object>> {
-    match api.look(Noun::Files, path, false).await? {
+    match api.look_patiently(Noun::Files, path).await? {
         Looked::Found(Data::One(object)) => Ok(Some(object)),
         // A folder of that name.
         Looked::Found(Data::Many(_)) | Looked::Absent => Ok(None),
@@ -294,7 +305,7 @@ pub(super) async fn stat(api: &Api, kind: Kind, path: &RemotePath) -> Result<Ent
             let object = single(api, path).await?.ok_or_else(missing)?;
             entry(api, path, &object).await
         }
-        Kind::Folder => match api.look(Noun::Folders, path, false).await? {
+        Kind::Folder => match api.look_patiently(Noun::Folders, path).await? {
             Looked::Found(_) => Ok(decode::folder_entry(path)),
             Looked::Absent => Err(missing()),
             Looked::Failed(error) => Err(error),
@@ -304,7 +315,7 @@ pub(super) async fn stat(api: &Api, kind: Kind, path: &RemotePath) -> Result<Ent
 
 /// Whether a file or a folder is at `path`.
 pub(super) async fn kind_at(api: &Api, path: &RemotePath) -> Result<Option<Kind>> {
-    match api.look(Noun::Folders, path, false).await? {
+    match api.look_patiently(Noun::Folders, path).await? {
         Looked::Found(_) => return Ok(Some(Kind::Folder)),
         Looked::Absent => {}
         Looked::Failed(error) => return Err(error),

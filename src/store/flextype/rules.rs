@@ -13,6 +13,9 @@ const RUN_BY_SERVERS: [&str; 11] = [
     "php", "php3", "php4", "php5", "php7", "php8", "phps", "pht", "phtml", "phar", "htaccess",
 ];
 
+/// Extensions under which the site encodes pictures anew.
+const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "gif"];
+
 /// What the site makes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
@@ -44,17 +47,43 @@ pub(super) fn check_name(config: &FlextypeConfig, name: &Name, kind: Kind) -> Re
     }
 }
 
+/// Whether a name is one that new content must not have even for a while: what a web server would run, and pictures when
+/// the store is set to refuse them.
+pub(super) fn refuses_at_once(config: &FlextypeConfig, name: &Name) -> Result<()> {
+    let name = name.as_str();
+    if is_run_by_servers(name) {
+        return Err(refused(name, "a web server might run a file of this name"));
+    }
+    if config.images == Images::Refuse && has_pictures_extension(name) {
+        return Err(pictures_refused("check the name", name));
+    }
+    Ok(())
+}
+
+/// Servers may look at every part behind a dot, so `a.php.txt` is as dangerous as `a.php`.
+fn is_run_by_servers(name: &str) -> bool {
+    let mut parts = name.split('.').skip(1).map(str::to_lowercase);
+    parts.any(|part| RUN_BY_SERVERS.contains(&part.as_str()))
+}
+
+fn has_pictures_extension(name: &str) -> bool {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    PICTURES.contains(&extension.to_lowercase().as_str())
+}
+
+fn pictures_refused(operation: &'static str, name: &str) -> StoreError {
+    StoreError::new(ErrorKind::Denied, operation, name).because(
+        "the site would encode this picture anew, and the mount is set to refuse that (images=refuse)".to_owned(),
+    )
+}
+
 fn check_extension(config: &FlextypeConfig, name: &str) -> Result<()> {
-    let Some((stem, extension)) = name.rsplit_once('.') else {
+    // A trailing dot does not survive the upload, and a stored name without a dot spoils every listing above it.
+    let Some((_, extension)) = name.rsplit_once('.').filter(|(_, extension)| !extension.is_empty()) else {
         return Err(refused(name, "the site needs a name with an extension"));
     };
     let extension = extension.to_lowercase();
-    // Servers may look at every part behind a dot, so `a.php.txt` is as dangerous as `a.php`.
-    let inner = stem.split('.').skip(1).map(str::to_lowercase);
-    if inner
-        .chain([extension.clone()])
-        .any(|part| RUN_BY_SERVERS.contains(&part.as_str()))
-    {
+    if is_run_by_servers(name) {
         return Err(refused(name, "a web server might run a file of this name"));
     }
     if extension == "md" {
@@ -76,14 +105,12 @@ pub(super) fn check_content(config: &FlextypeConfig, name: &str, size_bytes: u64
     if !is_picture(head) {
         return Ok(Treatment::Kept);
     }
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    if !["jpg", "jpeg", "png", "gif"].contains(&extension.to_lowercase().as_str()) {
+    if !has_pictures_extension(name) {
         return Err(about(ErrorKind::Invalid).because("the site fails on a picture whose extension is not a picture's"));
     }
     match config.images {
         Images::Accept => Ok(Treatment::Encoded),
-        Images::Refuse => Err(about(ErrorKind::Denied)
-            .because("the site would encode this picture anew, and the store is set to refuse that (images = refuse)")),
+        Images::Refuse => Err(pictures_refused("check the content", name)),
     }
 }
 
@@ -123,14 +150,32 @@ mod tests {
             "a.php.txt",
             "x.phtml",
             "main.rs",
+            "makefile.",
             &long,
         ] {
             let error = check(bad, Kind::File).expect_err(bad);
             assert_eq!(error.kind, ErrorKind::Invalid, "{bad}");
         }
-        for good in ["a.txt", "Photo (1).JPG", "backup.tar.gz", "ü 😀.pdf", "makefile."] {
+        for good in ["a.txt", "Photo (1).JPG", "backup.tar.gz", "ü 😀.pdf"] {
             assert!(check(good, Kind::File).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn new_content_never_has_a_name_that_a_server_runs() {
+        let mut config = config();
+        let kind = |config: &FlextypeConfig, name: &str| {
+            refuses_at_once(config, &Name::new(name).unwrap()).map_err(|e| e.kind)
+        };
+        for bad in ["shell.php", "a.PHP.txt", ".htaccess", "x.php."] {
+            assert_eq!(kind(&config, bad), Err(ErrorKind::Invalid), "{bad}");
+        }
+        for fleeting in ["Makefile", ".a.txt.swp", "notes.md", "a.jpg", "php"] {
+            assert_eq!(kind(&config, fleeting), Ok(()), "{fleeting}");
+        }
+        config.images = Images::Refuse;
+        assert_eq!(kind(&config, "a.JPG"), Err(ErrorKind::Denied));
+        assert_eq!(kind(&config, "a.txt"), Ok(()));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl FlextypeStore {
         let capabilities = capabilities(&config);
         Self {
             inner: Arc::new(Inner {
-                api: Api::new(client, config),
+                api: Api::new(client, config, clock.clone()),
                 memory: Memory::new(clock),
                 capabilities,
             }),
@@ -282,6 +282,10 @@ impl Store for FlextypeStore {
 
     fn check_name(&self, name: &Name, kind: Kind) -> Result<()> {
         rules::check_name(&self.inner.api.config, name, kind)
+    }
+
+    fn refuses_at_once(&self, name: &Name) -> Result<()> {
+        rules::refuses_at_once(&self.inner.api.config, name)
     }
 
     fn web_url(&self, item: &Entry) -> Option<String> {

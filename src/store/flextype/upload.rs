@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ContentVersion, Entry, Field, FieldChanges, Kind, Timestamp};
+use crate::store::from_http::from_http;
 use crate::store::{Body, ErrorKind, Progress, Result, Resume, Retry, StoreError};
 
 use super::api::{Api, Looked, Noun, Written, failure};
@@ -65,19 +67,28 @@ impl Steps {
     }
 }
 
-/// A fresh slug name beside `target`, which the site stores as it is.
-fn beside(target: &RemotePath, prefix: &str) -> Result<RemotePath> {
+/// A fresh slug name beside `target`, which the site stores as it is: it tells when it was made, because a moved file
+/// keeps its own time.
+fn beside(target: &RemotePath, prefix: &str, now: Timestamp) -> Result<RemotePath> {
     let extension = target.name().rsplit_once('.').map_or("", |(_, extension)| extension);
+    let (made, random) = (now.secs as u32, rand::random::<u32>());
     target
         .parent()
-        .child(&format!("{prefix}{:016x}.{extension}", rand::random::<u64>()))
+        .child(&format!("{prefix}{made:08x}{random:08x}.{extension}"))
 }
 
-/// Whether this is an upload that somebody is just making.
+/// Whether this is an upload that somebody is just making, or the old content that is about to go.
 pub(super) fn is_in_progress(file: &Entry, now: Timestamp) -> bool {
-    let digits = file.name.strip_prefix(TEMPORARY).and_then(|rest| rest.get(..16));
-    let is_ours = digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-    is_ours && file.modified.is_some_and(|time| now.since(time) < IN_PROGRESS_FOR)
+    let rest = [TEMPORARY, ASIDE]
+        .iter()
+        .find_map(|prefix| file.name.strip_prefix(prefix));
+    let digits = rest.and_then(|rest| rest.get(..16));
+    let Some(digits) = digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit())) else {
+        return false;
+    };
+    let made = i64::from_str_radix(&digits[..8], 16).map(Timestamp::from_secs);
+    // Other machines' clocks are not ours.
+    made.is_ok_and(|made| now.since(made) < IN_PROGRESS_FOR && made.since(now) < IN_PROGRESS_FOR)
 }
 
 /// Fields and the texts that they are to have.
@@ -90,6 +101,7 @@ struct Attempt<'a> {
     body: &'a Body,
     progress: &'a dyn Progress,
     steps: Steps,
+    now: Timestamp,
 }
 
 impl Attempt<'_> {
@@ -107,7 +119,7 @@ impl Attempt<'_> {
     async fn send(&mut self, treatment: Treatment) -> Result<(RemotePath, Object)> {
         let temporary = match self.steps.temporary() {
             Some(path) => path,
-            None => beside(self.target, TEMPORARY)?,
+            None => beside(self.target, TEMPORARY, self.now)?,
         };
         if self.steps.stored_bytes.is_some()
             && let Some(object) = listing::single(self.api, &temporary).await?
@@ -187,12 +199,29 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether the site has the very bytes: as many of them are no proof.
+    async fn is_stored_as_sent(&self, entry: &Entry) -> Result<bool> {
+        if entry.size != Some(self.body.size_bytes()) {
+            return Ok(false);
+        }
+        let mut stored = self.api.open(self.target, None).await?.stream();
+        let mut at = 0;
+        while let Some(piece) = stored.next().await {
+            let piece = piece.map_err(|e| from_http("compare", self.target.to_string(), e))?;
+            if at + piece.len() as u64 > self.body.size_bytes() || self.body.part(at, piece.len()).await? != piece {
+                return Ok(false);
+            }
+            at += piece.len() as u64;
+        }
+        Ok(at == self.body.size_bytes())
+    }
+
     /// The finished file; marked when the site has changed its bytes.
     async fn finish(&mut self, treatment: Treatment) -> Result<Entry> {
         let mut entry = listing::stat(self.api, Kind::File, self.target).await?;
         self.steps = Steps::default();
         self.steps.save(self.progress);
-        if treatment == Treatment::Encoded && entry.size != Some(self.body.size_bytes()) {
+        if treatment == Treatment::Encoded && !self.is_stored_as_sent(&entry).await? {
             let why = format!(
                 "the site encoded this picture anew: {} bytes were sent, {} are stored",
                 self.body.size_bytes(),
@@ -202,7 +231,7 @@ impl Attempt<'_> {
                 values: vec![why.into()],
                 access: crate::model::Access::ReadOnly,
             };
-            entry.fields.insert(fields::ALTERED.to_owned(), field);
+            entry.fields.insert(Entry::ALTERED.to_owned(), field);
         }
         Ok(entry)
     }
@@ -223,6 +252,7 @@ pub(super) async fn create(
         body,
         progress,
         steps: Steps::of(progress),
+        now: memory.now(),
     };
     let treatment = attempt.treatment().await?;
     let wanted: Wanted = fields::writable(wanted)
@@ -295,6 +325,7 @@ pub(super) async fn replace(
         body,
         progress,
         steps: Steps::of(progress),
+        now: memory.now(),
     };
     let treatment = attempt.treatment().await?;
     let done = replace_steps(&mut attempt, wish, treatment).await;
@@ -324,7 +355,7 @@ async fn replace_steps(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, treatm
     attempt.check_publish().await?;
     // Once more, right before: the upload took its time. What is left of the gap is the next two calls.
     current(attempt, wish).await?;
-    let aside = beside(wish.old, ASIDE)?;
+    let aside = beside(wish.old, ASIDE, attempt.now)?;
     attempt.steps.aside = Some(aside.as_str().to_owned());
     attempt.steps.save(attempt.progress);
     write::relocate(attempt.api, Kind::File, wish.old, &aside).await?;
@@ -402,12 +433,12 @@ mod tests {
     #[test]
     fn a_temporary_is_hidden_while_it_is_young() {
         let target = RemotePath::parse("docs/Photo.JPG").unwrap();
-        let path = beside(&target, TEMPORARY).unwrap();
+        let now = Timestamp::from_secs(1_800_000_000);
+        let path = beside(&target, TEMPORARY, now).unwrap();
         assert!(
             path.as_str().starts_with("docs/assetfs-tmp-") && path.as_str().ends_with(".JPG"),
             "{path}"
         );
-        let now = Timestamp::from_secs(10_000);
         let mut file = Entry::file(
             ItemId::new("file:/x"),
             path.name(),
@@ -415,11 +446,12 @@ mod tests {
             1,
             ContentVersion::new("1"),
         );
-        file.modified = Some(Timestamp::from_secs(9_000));
+        // The old content that steps aside keeps its own, older time.
+        file.modified = Some(Timestamp::from_secs(1_000));
+        assert!(is_in_progress(&file, Timestamp::from_secs(1_800_001_000)));
+        assert!(!is_in_progress(&file, Timestamp::from_secs(1_800_003_600)));
+        file.name = beside(&target, ASIDE, now).unwrap().name().to_owned();
         assert!(is_in_progress(&file, now));
-        file.modified = Some(Timestamp::from_secs(6_000));
-        assert!(!is_in_progress(&file, now));
-        file.modified = Some(now);
         file.name = "assetfs-tmp-notes.txt".to_owned();
         assert!(!is_in_progress(&file, now));
     }

@@ -4,6 +4,7 @@ mod attributes;
 mod day;
 mod freshness;
 mod model;
+mod originals;
 mod rig;
 mod saves;
 mod tree;
