@@ -11,7 +11,7 @@ use crate::daemon::registry;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The number in `assetfs queue` or `assetfs queue --kept`, or the path of the file in the mount
+    /// The number in `assetfs queue` or `assetfs queue --originals`, or the path of the file in the mount
     #[arg(value_name = "ID|PATH")]
     what: String,
     /// The file to write

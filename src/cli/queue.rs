@@ -15,14 +15,14 @@ pub struct Args {
     /// A path in a mount, or a store [default: all mounts]
     #[arg(value_name = "PATH|STORE")]
     target: Option<String>,
-    /// What is kept of files that the store changed on arrival, instead of what waits
+    /// Instead of what waits: what was sent of files that the store changed on arrival, and is kept for 30 days
     #[arg(long)]
-    kept: bool,
+    originals: bool,
     /// For programs
     #[arg(long)]
     json: bool,
     /// Whether anything is not in its store yet, of stores that are not mounted too: one line each, and exit status 1
-    #[arg(long, conflicts_with_all = ["target", "json"])]
+    #[arg(long, conflicts_with_all = ["target", "json", "originals"])]
     kept: bool,
 }
 
@@ -33,7 +33,11 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let mut needs_somebody = false;
     let mut listed = Vec::new();
     for (mount, below) in target::all_or(places, args.target.as_deref())? {
-        let request = if args.kept { Request::Kept } else { Request::Queue };
+        let request = if args.originals {
+            Request::Originals
+        } else {
+            Request::Queue
+        };
         let items: Vec<QueueItem> = serde_json::from_value(ask(&mount.socket, &request)?).map_err(Failure::new)?;
         for item in items.into_iter().filter(|item| is_below(&item.path, &below)) {
             needs_somebody |= item.state.starts_with("parked") || item.state.starts_with("held");

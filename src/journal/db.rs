@@ -81,6 +81,8 @@ pub enum Write {
     Identify(Ino, ItemId),
     /// Where ids are paths: a folder's id changed, and with it every id below.
     Rekey(ItemId, ItemId),
+    /// What was sent of an item that is called otherwise now.
+    RekeyOriginal(ItemId, ItemId),
     /// Local attributes of a node.
     Attr(Ino, Box<LocalAttr>),
     /// A local name.
@@ -154,6 +156,7 @@ pub fn apply(db: &Connection, writes: &[Write]) -> rusqlite::Result<()> {
                     .execute(params![ino.0 as i64, id.as_str()])?;
             }
             Write::Rekey(old, new) => rekey(db, old, new)?,
+            Write::RekeyOriginal(old, new) => originals::rekey(db, old, new)?,
             Write::Attr(ino, attr) => {
                 let value = to_json(attr)?;
                 db.prepare_cached("INSERT OR REPLACE INTO attributes(ino, value) VALUES(?1, ?2)")?
@@ -185,6 +188,7 @@ pub fn apply(db: &Connection, writes: &[Write]) -> rusqlite::Result<()> {
 }
 
 fn rekey(db: &Connection, old: &ItemId, new: &ItemId) -> rusqlite::Result<()> {
+    originals::rekey(db, old, new)?;
     let rows: Vec<(i64, ItemId)> = db
         .prepare_cached("SELECT ino, id FROM inodes")?
         .query_map([], |row| Ok((row.get(0)?, ItemId::new(row.get::<_, String>(1)?))))?

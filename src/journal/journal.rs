@@ -237,7 +237,12 @@ impl Guard<'_> {
                     self.journal.attributes.write().insert(*ino, (**attr).clone());
                 }
                 Write::Rekey(old, new) => rekeyed.extend(self.overlay.rekey(old, new)),
-                Write::Identify(..) | Write::Bind(_) | Write::Unbind(..) | Write::Original(_) | Write::Meta(..) => {}
+                Write::Identify(..)
+                | Write::Bind(_)
+                | Write::Unbind(..)
+                | Write::Original(_)
+                | Write::RekeyOriginal(..)
+                | Write::Meta(..) => {}
             }
         }
         writes.extend(rekeyed.into_iter().map(|change| Write::Put(Box::new(change))));

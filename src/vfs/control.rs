@@ -164,7 +164,7 @@ impl Vfs {
             .map(|q| q.bytes - q.sent_bytes.min(q.bytes))
             .sum();
         let local = queue.iter().filter(|q| q.state == "local").count();
-        let kept = self.originals().await?.len();
+        let originals = self.originals().await?.len();
         Ok(json!({
             "store": self.capabilities().label,
             "kind": self.capabilities().kind,
@@ -173,7 +173,7 @@ impl Vfs {
             "parked": report.parked,
             "held": report.held,
             "local": local,
-            "kept": kept,
+            "originals": originals,
             "problems": *self.problems.lock(),
             "last_listed": self.last_listed.read().map(Timestamp::to_rfc3339),
             "open_files": self.opens.len(),
@@ -248,7 +248,7 @@ impl Vfs {
         } else if let Some(kept) = self.original_file(id).await? {
             std::sync::Arc::new(kept)
         } else {
-            let why = format!("no bytes wait under {id}: see `assetfs queue` and `assetfs queue --kept`");
+            let why = format!("no bytes wait under {id}: see `assetfs queue` and `assetfs queue --originals`");
             return Err(Error::Invalid(why));
         };
         let to = to.to_owned();

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::cache::Body;
 use crate::disk;
 use crate::journal::{Change, Durability, Original, Staged, Write};
-use crate::model::{ContentVersion, Entry, Ino};
+use crate::model::{Entry, Ino};
 
+use super::opens::TakenBy;
 use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, QueueItem, Result};
 
@@ -48,21 +49,21 @@ impl Inner {
     }
 
     /// What the store did to the bytes of a node's version, when it did something. Blocks.
-    pub(super) fn altered_text(&self, ino: Ino, entry: &Entry) -> Result<Option<String>> {
+    pub(super) fn altered_text(&self, entry: &Entry) -> Result<Option<String>> {
         if let Some(text) = entry.altered() {
             return Ok(Some(text.to_owned()));
         }
-        let original = self.journal.original_of(ino)?;
+        let original = self.journal.original_of(&entry.id)?;
         Ok(original.filter(|o| o.version == entry.version).map(|o| o.why))
     }
 }
 
 impl Vfs {
-    /// Whether `body` holds the very bytes of which the store made `version`: saving them again would change nothing.
-    pub(super) async fn is_original_of(&self, ino: Ino, body: &Arc<Body>, version: &ContentVersion) -> Result<bool> {
-        let version = version.clone();
+    /// Whether `body` holds the very bytes of which the store made `entry`: saving them again would change nothing.
+    pub(super) async fn is_original_of(&self, body: &Arc<Body>, entry: &Entry) -> Result<bool> {
+        let (item, version) = (entry.id.clone(), entry.version.clone());
         let known = self
-            .blocking(move |vfs| Ok(vfs.journal.original_of(ino)?.filter(|o| o.version == version)))
+            .blocking(move |vfs| Ok(vfs.journal.original_of(&item)?.filter(|o| o.version == version)))
             .await?;
         let Some(known) = known.filter(|known| body.size() == Some(known.bytes)) else {
             return Ok(false);
@@ -74,10 +75,10 @@ impl Vfs {
 
     /// Keeps what was just sent for `entry`, before the journal lets go of it, and tells the user.
     pub(super) async fn keep_original(&self, ino: Ino, body: &Arc<Body>, entry: &Entry, bytes: u64) -> Result<()> {
-        if self.is_original_of(ino, body, &entry.version).await? {
+        if self.is_original_of(body, entry).await? {
             return Ok(());
         }
-        let (file, version) = (body.file().await?, entry.version.clone());
+        let (file, item, version) = (body.file().await?, entry.id.clone(), entry.version.clone());
         let why = entry.altered().map(str::to_owned).unwrap_or_else(|| {
             let stored = entry.size.map_or("other".to_owned(), |size| size.to_string());
             format!("the store changed the file: {bytes} bytes were sent, {stored} are stored")
@@ -96,7 +97,7 @@ impl Vfs {
                 disk::sync_dir(&vfs.originals_dir()).map_err(on_disk)?;
                 let original = Original {
                     number,
-                    ino,
+                    item,
                     version,
                     path,
                     bytes,
@@ -148,7 +149,7 @@ impl Vfs {
         };
         let node = self.node(ino)?;
         let places = self.places(&node)?;
-        let (new, original) = (self.journal.allocate()?, self.journal.original_of(ino)?);
+        let new = self.journal.allocate()?;
         let ticket = {
             let mut guard = self.journal.lock();
             let change = guard.overlay().get(ino).cloned();
@@ -156,10 +157,9 @@ impl Vfs {
                 // Who this is to be is being decided: the readers' bytes wait for that.
                 return Ok(ino);
             }
-            open.detach(Some(self.attr_of(&node)));
+            open.detach(Some(self.attr_of(&node)), TakenBy::Others);
             let mut writes = vec![Write::Identify(new, entry.id.clone())];
             writes.extend(self.journal.attr(ino).map(|attr| Write::Attr(new, Box::new(attr))));
-            writes.extend(original.map(|original| Write::Original(Box::new(Original { ino: new, ..original }))));
             if let Some(change) = change {
                 // What else is known or wanted of the item goes with it.
                 let change = Change {
@@ -204,9 +204,10 @@ impl Vfs {
     pub(super) async fn original_file(&self, id: u64) -> Result<Option<std::fs::File>> {
         self.blocking(move |vfs| {
             let by_number = vfs.journal.original(id)?;
-            let found = match by_number {
-                Some(original) => Some(original),
-                None => vfs.journal.original_of(Ino(id))?,
+            let found = match (by_number, vfs.journal.item(Ino(id))?) {
+                (Some(original), _) => Some(original),
+                (None, Some(item)) => vfs.journal.original_of(&item)?,
+                (None, None) => None,
             };
             let Some(original) = found.filter(|original| original.held) else {
                 return Ok(None);

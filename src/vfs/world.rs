@@ -261,7 +261,7 @@ impl World for Vfs {
         };
         let published = match self.capabilities().alters_content {
             // Of these bytes the store has made others, perhaps as many.
-            true if self.is_original_of(ino, &body, &entry.version).await.unwrap_or(false) => Ok(Published::Altered),
+            true if self.is_original_of(&body, entry).await.unwrap_or(false) => Ok(Published::Altered),
             true | false => self.cache.publish(&body, entry, generation).await,
         };
         match published {
@@ -354,6 +354,9 @@ impl Vfs {
             if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
                 self.catalog.rekey_tree(old, &entry.id)?;
                 let rekey = Write::Rekey(old.clone(), entry.id.clone());
+                self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
+            } else if self.journal.original_of(old)?.is_some() {
+                let rekey = Write::RekeyOriginal(old.clone(), entry.id.clone());
                 self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
             }
             // The node goes over to its new id in one go: who looks meanwhile finds the one or the other.
@@ -551,7 +554,7 @@ impl Vfs {
             return false;
         };
         let generation = body.generation();
-        let same = self.is_original_of(ino, &body, &remote.version).await.unwrap_or(false);
+        let same = self.is_original_of(&body, remote).await.unwrap_or(false);
         if same {
             self.sending.lock().insert(ino, (body, generation));
         }

@@ -275,8 +275,8 @@ impl Vfs {
                 Some(_) | None => return Err(Error::NoData),
             },
             "altered" => {
-                let (ino, entry) = (node.ino, node.entry.clone().ok_or(Error::NoData)?);
-                let told = self.blocking(move |vfs| vfs.altered_text(ino, &entry)).await?;
+                let entry = node.entry.clone().ok_or(Error::NoData)?;
+                let told = self.blocking(move |vfs| vfs.altered_text(&entry)).await?;
                 told.ok_or(Error::NoData)?
             }
             "pinned" => return Err(Error::NoData),

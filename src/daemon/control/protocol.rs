@@ -24,7 +24,7 @@ pub enum Request {
     /// Pending changes, oldest first.
     Queue,
     /// What is kept of bytes that the store changed, oldest first.
-    Kept,
+    Originals,
     /// Wait until everything, or what is below the path, is in the store.
     Sync {
         /// Where; `None`: everything.

@@ -186,7 +186,7 @@ async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<Unmou
     match request {
         Request::Status { path } => status(path.as_deref(), drive).await,
         Request::Queue => value(&vfs.queue().await.map_err(Failure::new)?),
-        Request::Kept => value(&vfs.originals().await.map_err(Failure::new)?),
+        Request::Originals => value(&vfs.originals().await.map_err(Failure::new)?),
         Request::Sync { path, wait_ms } => {
             let wait = wait_ms.map(Duration::from_millis);
             value(&vfs.sync(path.as_deref(), wait).await.map_err(Failure::new)?)

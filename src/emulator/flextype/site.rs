@@ -117,26 +117,27 @@ fn overridden(request: &Request) -> Method {
 
 /// Runs a call after the others of its session, or beside all others without one.
 async fn in_session(site: &Arc<Site>, method: &Method, path: &str, request: Request) -> (Reply, Option<String>) {
+    let known = site
+        .session_of(request.headers())
+        .is_some_and(|id| site.sessions.knows(id));
+    let fresh = || (!known).then(|| site.sessions.start());
     let (noun, verb) = match path.trim_end_matches('/').strip_prefix("/api/") {
         Some("files") => (Noun::Files, ""),
         Some("files/copy") => (Noun::Files, "copy"),
         Some("files/meta") => (Noun::Files, "meta"),
         Some("folders") => (Noun::Folders, ""),
         Some("folders/copy") => (Noun::Folders, "copy"),
-        _ if path == "/" => return (Reply::NoPage, Some(site.sessions.start())),
-        _ => return (Reply::NotAllowed("OPTIONS"), Some(site.sessions.start())),
+        _ if path == "/" => return (Reply::NoPage, fresh()),
+        _ => return (Reply::NotAllowed("OPTIONS"), fresh()),
     };
     let session = site.session_of(request.headers()).map(str::to_owned);
-    let mut fresh = None;
-    let mut turn = None;
-    if let Some(id) = &session {
-        turn = site.sessions.enter(id).await;
-    }
-    if turn.is_none() {
-        fresh = Some(site.sessions.start());
-    }
+    let turn = match &session {
+        Some(id) => site.sessions.enter(id).await,
+        None => None,
+    };
+    let fresh = fresh();
     // The token's file is rewritten for a moment; calls of other sessions may find it half written.
-    let Some(_running) = site.tokens.enter(match noun {
+    let Some(running) = site.tokens.enter(match noun {
         Noun::Files => "files",
         Noun::Folders => "folders",
     }) else {
@@ -146,6 +147,8 @@ async fn in_session(site: &Arc<Site>, method: &Method, path: &str, request: Requ
         tokio::time::sleep(site.options.token_rewrite).await;
     }
     let reply = api::call(site, method, noun, verb, request).await;
+    // In this order: the next call of the session finds the token's file at rest.
+    drop(running);
     drop(turn);
     (reply, fresh)
 }

@@ -157,6 +157,11 @@ impl Sessions {
         id
     }
 
+    /// Whether this session was started here.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.open.lock().locks.contains_key(id)
+    }
+
     /// Waits for the other calls of this session, if it is one.
     pub(super) async fn enter(&self, id: &str) -> Option<OwnedMutexGuard<()>> {
         let lock = self.open.lock().locks.get(id).cloned()?;

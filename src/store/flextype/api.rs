@@ -170,6 +170,12 @@ impl Api {
         self.fetch_again(noun, path, false, "look").await
     }
 
+    /// The same for the children of a folder that is there.
+    pub(super) async fn list_patiently(&self, noun: Noun, path: &RemotePath) -> Result<Looked> {
+        self.site().await?;
+        self.fetch_again(noun, path, true, "look").await
+    }
+
     async fn fetch_again(
         &self,
         noun: Noun,

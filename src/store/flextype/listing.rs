@@ -119,16 +119,8 @@ pub(super) async fn raw(api: &Api, folder: &RemotePath) -> Result<Raw> {
         api.look(Noun::Folders, folder, true),
         api.look(Noun::Files, folder, false)
     );
-    let (folders, mut files) = (folders?, files?);
-    let has_folders = matches!(&folders, Looked::Found(data) if !folder_names(folder, data).is_empty());
-    let is_blind = release == Release::Flat && has_folders;
-    if matches!(files, Looked::Failed(_)) && !is_blind {
-        files = api.look_patiently(Noun::Files, folder).await?;
-    }
-    let both_tell = matches!(
-        (&folders, &files),
-        (Looked::Found(_), _) | (Looked::Absent, Looked::Found(_))
-    );
+    let (mut folders, mut files) = (folders?, files?);
+    let both_tell = matches!((&folders, &files), (Looked::Found(_), _) | (_, Looked::Found(_)));
     if !both_tell {
         // "Nothing in it" and "not there" look alike: only the folder itself tells them apart.
         match api.look_patiently(Noun::Folders, folder).await? {
@@ -137,11 +129,18 @@ pub(super) async fn raw(api: &Api, folder: &RemotePath) -> Result<Raw> {
             Looked::Failed(error) => return Err(error),
         }
     }
+    if matches!(folders, Looked::Failed(_)) {
+        folders = api.list_patiently(Noun::Folders, folder).await?;
+    }
     let folders = match folders {
         Looked::Found(data) => folder_names(folder, &data),
         Looked::Absent => BTreeSet::new(),
         Looked::Failed(error) => return Err(error),
     };
+    let is_blind = release == Release::Flat && !folders.is_empty();
+    if matches!(files, Looked::Failed(_)) && !is_blind {
+        files = api.look_patiently(Noun::Files, folder).await?;
+    }
     let files = match files {
         Looked::Found(Data::Many(files)) => {
             let objects = files.into_iter().filter_map(|(key, value)| match value {

@@ -82,7 +82,15 @@ async fn saving_what_the_store_has_or_made_it_of_sends_nothing() {
         assert_eq!(rig.read("a.jpg").await.expect("readable"), stored);
         assert!(altered(&rig, "a.jpg").await.is_some());
     }
+    rig.write(".a.jpg.Xy12", SENT).await.expect("a copy");
+    rig.rename(".a.jpg.Xy12", "a.jpg").await.expect("rsync's last step");
+    rig.settle().await;
     assert_eq!(uploads(&rig), before);
+    rig.rename("a.jpg", "b.jpg").await.expect("a rename");
+    rig.settle().await;
+    assert!(altered(&rig, "b.jpg").await.is_some(), "the mark goes with the name");
+    rig.rename("b.jpg", "a.jpg").await.expect("and back");
+    rig.settle().await;
     assert_eq!(rig.vfs.originals().await.expect("a list").len(), 1, "kept once");
     let staged = std::fs::read_dir(rig.dir().join("state/staging")).expect("a folder");
     assert_eq!(staged.count(), 0, "nothing is left behind");
