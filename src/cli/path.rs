@@ -31,10 +31,7 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     if shown > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(Failure::new(format!(
-        "no folder that was read so far holds an asset with the id {}; `assetfs refresh` or `ls -R` reads more",
-        args.id
-    )))
+    Err(Failure::new(format!("no mount shows an asset with the id {}", args.id)))
 }
 
 /// A path in a mount, as programs see it.

@@ -10,7 +10,7 @@ use fuser::{
     BackingId, Errno, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyEntry, ReplyOpen, ReplyXattr, Request,
 };
 
-use super::convert::{self, TTL, attr_ttl};
+use super::convert::{self, TTL, attr_ttl, entry_ttl};
 use super::modes::{Grant, Modes, Wish};
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
@@ -151,6 +151,11 @@ impl Adapter {
 /// Answers with an entry that is there.
 pub fn answer_entry(reply: ReplyEntry, attr: &Attr) {
     reply.entry_with_ttls(&attr_ttl(attr), &TTL, &convert::attr(attr), GENERATION);
+}
+
+/// Answers with an entry that was found in `folder`.
+pub fn answer_lookup(reply: ReplyEntry, folder: Ino, attr: &Attr) {
+    reply.entry_with_ttls(&attr_ttl(attr), &entry_ttl(folder), &convert::attr(attr), GENERATION);
 }
 
 /// Answers a question for an extended attribute's bytes: their number when `size` is 0.

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{Errno, FileAttr, FileType, INodeNo, OpenFlags, RenameFlags, Request, TimeOrNow};
+use fuser::{Errno, FileAttr, FileType, FopenFlags, INodeNo, OpenFlags, RenameFlags, Request, TimeOrNow};
 
 use crate::model::{Ino, Kind, Name, NameError, Timestamp};
-use crate::vfs::{Allocate, Attr, Caller, OpenHow, RenameMode, SeekFor, SetTime, SetXattrMode};
+use crate::vfs::{Allocate, Attr, Caller, OpenHow, RenameMode, SeekFor, SetTime, SetXattrMode, is_virtual};
 
 /// How long the kernel may answer from its own memory. What changes before that is pushed by [`super::notices`].
 pub const TTL: Duration = Duration::from_secs(60);
@@ -83,6 +83,20 @@ pub fn attr_ttl(attr: &Attr) -> Duration {
         Duration::ZERO
     } else {
         TTL
+    }
+}
+
+/// How long a name in `folder` holds. What a view shows changes without a notice.
+pub fn entry_ttl(folder: Ino) -> Duration {
+    if is_virtual(folder) { Duration::ZERO } else { TTL }
+}
+
+/// How the kernel keeps a folder's entries: for as long as it is not told otherwise, and those of a view not at all.
+pub fn folder_flags(folder: Ino) -> FopenFlags {
+    if is_virtual(folder) {
+        FopenFlags::empty()
+    } else {
+        FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::adapter::{Adapter, GENERATION, answer_entry, answer_xattr, names, xattr_name};
-use super::convert::{self, BLOCK_BYTES, TTL, attr_ttl};
+use super::adapter::{Adapter, GENERATION, answer_entry, answer_lookup, answer_xattr, names, xattr_name};
+use super::convert::{self, BLOCK_BYTES, attr_ttl, entry_ttl};
 use crate::model::Name;
 use crate::vfs::{Lookup, SetAttr};
 
@@ -74,9 +74,9 @@ impl Filesystem for Adapter {
             self.operation("lookup", parent).named(&name),
             reply,
             async move { vfs.lookup(caller, parent, &name).await },
-            |reply, found| match found {
-                Lookup::Found(attr) => answer_entry(reply, &attr),
-                Lookup::Absent => reply.entry(&TTL, &convert::absent(), GENERATION),
+            move |reply, found| match found {
+                Lookup::Found(attr) => answer_lookup(reply, parent, &attr),
+                Lookup::Absent => reply.entry(&entry_ttl(parent), &convert::absent(), GENERATION),
             },
         );
     }
@@ -353,12 +353,7 @@ impl Filesystem for Adapter {
             self.operation("opendir", ino).serve(
                 reply,
                 async move { vfs.opendir(caller, ino).await },
-                |reply, fh| {
-                    reply.opened(
-                        FileHandle(fh),
-                        FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
-                    );
-                },
+                move |reply, fh| reply.opened(FileHandle(fh), convert::folder_flags(ino)),
                 move |fh| {
                     let vfs = closer.vfs.clone();
                     closer.runtime.spawn(async move { vfs.releasedir(fh).await });
@@ -384,11 +379,13 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let (adapter, operation) = (self.clone(), self.operation("readdirplus", convert::ino(ino)));
+        let (adapter, folder) = (self.clone(), convert::ino(ino));
+        let operation = self.operation("readdirplus", folder);
         self.spawn(req, async move {
             let filled = operation
                 .within(adapter.fill(fh.0, offset, |entry| {
-                    let (ino, ttl) = (INodeNo(entry.attr.ino.0), attr_ttl(&entry.attr));
+                    let ino = INodeNo(entry.attr.ino.0);
+                    let ttl = attr_ttl(&entry.attr).min(entry_ttl(folder));
                     let attr = convert::attr(&entry.attr);
                     reply.add(ino, entry.offset, entry.name.as_str(), &ttl, &attr, GENERATION)
                 }))

@@ -177,6 +177,8 @@ pub struct Capabilities {
     pub rename_bytes_max: u64,
     /// Whether [`super::Store::search`] works.
     pub search: Support,
+    /// What [`super::Store::group`] answers.
+    pub groups: super::Groups,
     /// Whether the server may change the bytes that were sent (Flextype's re-encoded images): the body is then fetched
     /// anew, and the sent bytes are kept aside.
     pub alters_content: bool,

@@ -7,6 +7,7 @@
 mod capabilities;
 mod error;
 pub mod from_http;
+mod groups;
 mod upload;
 
 pub mod flextype;
@@ -29,6 +30,7 @@ pub use capabilities::{
     SiblingNames, Sizes, Support,
 };
 pub use error::{ErrorKind, Retry, StoreError};
+pub use groups::{Collection, Group, Groups};
 pub use upload::{Body, Progress, Resume, UploadProgress};
 
 /// What a store's call answers.
@@ -324,10 +326,40 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// What a search finds.
+    /// Whether the store has the filters of `query` and takes their values; [`ErrorKind::Invalid`] otherwise, as far as
+    /// that can be told without asking. Pure.
+    fn check_query(&self, query: &Query) -> Result<()> {
+        let _ = query;
+        Ok(())
+    }
+
+    /// What a search finds: all of it, or an error.
     async fn search(&self, query: &Query) -> Result<Vec<Entry>> {
         let _ = query;
         Err(StoreError::unsupported("search", ""))
+    }
+
+    /// The members of a group, as far as they are in and below `scope`: all of them, or an error. Which groups there are is
+    /// declared ([`Capabilities::groups`]).
+    async fn group(&self, group: &Group, scope: &ItemId) -> Result<Vec<Entry>> {
+        let _ = group;
+        Err(StoreError::unsupported("read a group", scope.as_str()))
+    }
+
+    /// All collections.
+    async fn collections(&self) -> Result<Vec<Collection>> {
+        Err(StoreError::unsupported("list collections", ""))
+    }
+
+    /// Adds a file to a collection; one that is in it already stays.
+    async fn add_to_collection(&self, collection: &ItemId, item: &Entry) -> Result<()> {
+        let _ = collection;
+        Err(StoreError::unsupported("add to a collection", item.id.as_str()))
+    }
+
+    /// The ids that an item may have whose key people see as `key`, the likeliest first. Pure.
+    fn ids_called(&self, key: &str) -> Vec<ItemId> {
+        vec![ItemId::new(key)]
     }
 
     /// A small picture of the file, as JPEG or PNG.

@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
 use crate::journal::{Durability, State};
 use crate::model::{Access, Entry, Field, FieldChanges, Fields, Ino, ItemId, Kind, Name, Value};
-use crate::store::Query;
 
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
@@ -91,8 +89,8 @@ pub struct FieldDiff {
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// Where it is shown; `None` while no folder that was read holds it.
-    pub path: Option<String>,
+    /// Where it is shown: in its folder as far as that is known, else under `.id`.
+    pub path: String,
     /// Who it is.
     pub id: String,
     /// What the store calls it.
@@ -308,19 +306,6 @@ impl Vfs {
         .await
     }
 
-    /// Every path under which the asset with this id (whole, or its key alone) is shown, as far as the tree is known.
-    pub async fn paths_of_id(&self, id: &str) -> Result<Vec<String>> {
-        let id = id.to_owned();
-        self.blocking(move |vfs| {
-            let mut paths = Vec::new();
-            for ino in inodes_called(&vfs.catalog, &id)? {
-                paths.extend(vfs.paths_of(&vfs.node(ino)?)?);
-            }
-            Ok(paths)
-        })
-        .await
-    }
-
     /// Where a person finds the asset at `path` in a browser; `None` where the store has no such address.
     pub async fn web_url(&self, path: &str) -> Result<Option<String>> {
         let node = self.node_at(path).await?;
@@ -329,44 +314,6 @@ impl Vfs {
             .ok_or_else(|| Error::Invalid("it is not in the store yet".into()))?;
         Ok(self.store.web_url(&entry))
     }
-
-    /// What the store finds in the folder at `path` and below it.
-    pub async fn search(&self, path: &str, words: &str, filters: Vec<(String, String)>) -> Result<Vec<Found>> {
-        if !self.capabilities().search.is_yes() {
-            let label = &self.capabilities().label;
-            return Err(Error::Unsupported(format!("{label} cannot be searched")));
-        }
-        self.used();
-        let folder = self.node_at(path).await?;
-        if folder.kind == Kind::File {
-            return Err(Error::NotDir);
-        }
-        let query = Query {
-            words: words.to_owned(),
-            filters,
-            scope: folder.id,
-            recursive: true,
-        };
-        let found = self.store.search(&query).await?;
-        self.blocking(move |vfs| found.iter().map(|entry| vfs.found(entry)).collect())
-            .await
-    }
-}
-
-/// The inodes of the items that people call `id`.
-fn inodes_called(catalog: &Catalog, id: &str) -> Result<Vec<Ino>> {
-    if let Some(node) = catalog.by_id(&ItemId::new(id))? {
-        return Ok(vec![node.ino]);
-    }
-    let mut found = Vec::new();
-    // A key stands after a namespace that only the store knows, so every item is looked at.
-    catalog.for_each(&mut |node| {
-        if node.entry.id.key() == id {
-            found.push(node.ino);
-        }
-        std::ops::ControlFlow::Continue(())
-    })?;
-    Ok(found)
 }
 
 impl Inner {
@@ -453,32 +400,6 @@ impl Inner {
             assets,
             next: horizon.map(|name| name.to_string()),
             listed,
-        })
-    }
-
-    /// Every path of a node. Blocks.
-    fn paths_of(&self, node: &Node) -> Result<Vec<String>> {
-        if node.ino == Ino::ROOT {
-            return Ok(vec![String::new()]);
-        }
-        let places = self.places(node)?.into_iter();
-        places
-            .map(|place| {
-                let folder = self.path_of(place.parent)?;
-                Ok(format!("{folder}/{}", place.name).trim_start_matches('/').to_owned())
-            })
-            .collect()
-    }
-
-    fn found(&self, entry: &Entry) -> Result<Found> {
-        let path = match self.catalog.by_id(&entry.id)? {
-            Some(known) => self.paths_of(&self.node(known.ino)?)?.into_iter().next(),
-            None => None,
-        };
-        Ok(Found {
-            path,
-            id: entry.id.as_str().to_owned(),
-            name: entry.name.clone(),
         })
     }
 }

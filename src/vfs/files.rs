@@ -10,6 +10,7 @@ use crate::store::{CreateFile, ErrorKind, StoreError};
 use super::opens::{Closed, Copying, OpenFile, TakenBy, Writing};
 use super::tree::Node;
 use super::vfs::{Decision, Inner, Vfs};
+use super::views::check_free;
 use super::who::process_of;
 use super::{Attr, Caller, Commit, Error, Fh, IoMode, OpenHow, Opened, Result};
 
@@ -341,6 +342,7 @@ impl Inner {
     /// Whether a folder takes a new child of that name. The store's objections to a file's name come later, unless the
     /// mount is strict: programs make odd temporary files.
     pub(super) fn may_create(&self, overlay: &Overlay, folder: &Node, name: &Name, kind: Kind) -> Result<()> {
+        check_free(folder.ino, name)?;
         if let Some(entry) = self.place_of(overlay, folder)? {
             self.store.may_hold(&entry, kind).map_err(not_permitted)?;
         } else if let (Kind::File, CreateFile::FromDepth(least)) = (kind, self.capabilities().create_file)

@@ -7,12 +7,18 @@ use crate::model::{Ino, Kind, Name};
 
 use super::tree::{Node, folder_mtime};
 use super::vfs::{Inner, LARGE_FOLDER_ENTRIES, Vfs};
+use super::views::is_virtual;
 use super::{Attr, Caller, DirEntry, Error, Fh, Lookup, Result};
 
 impl Vfs {
     /// Finds a child by name. [`Lookup::Absent`] only when the folder is known whole.
     pub async fn lookup(&self, caller: Caller, parent: Ino, name: &Name) -> Result<Lookup> {
         let _ = caller;
+        if is_virtual(parent) {
+            self.used();
+            return self.lookup_in_view(parent, name).await;
+        }
+        let view = self.view_in(parent, name);
         let wanted = name.clone();
         let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
         if let Some(attr) = found.filter(|_| !self.config.fresh) {
@@ -24,11 +30,17 @@ impl Vfs {
             }
             return Ok(Lookup::Found(attr));
         }
-        self.ensure_listed(&folder).await?;
+        match (self.ensure_listed(&folder).await, view) {
+            (Ok(()), _) => {}
+            // Whether a real one hides it is not known now, and the view is none the worse for that.
+            (Err(_), Some(view)) => return Ok(Lookup::Found(view)),
+            (Err(error), None) => return Err(error),
+        }
         let wanted = name.clone();
         let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
         match found {
             Some(attr) => Ok(Lookup::Found(attr)),
+            None if view.is_some() => Ok(view.map_or(Lookup::Absent, Lookup::Found)),
             None => match self.find_unlisted(parent, &folder, name).await? {
                 Some(attr) => Ok(Lookup::Found(attr)),
                 None => Ok(Lookup::Absent),
@@ -40,12 +52,19 @@ impl Vfs {
     pub async fn getattr(&self, ino: Ino, fh: Option<Fh>) -> Result<Attr> {
         let _ = fh;
         self.used();
+        if is_virtual(ino) {
+            return self.attr_in_view(ino);
+        }
         self.blocking(move |vfs| vfs.attr(ino)).await
     }
 
     /// Opens a folder for reading.
     pub async fn opendir(&self, caller: Caller, ino: Ino) -> Result<Fh> {
         let _ = caller;
+        if is_virtual(ino) {
+            self.open_view(ino).await?;
+            return Ok(self.handles.add_dir(ino));
+        }
         let folder = match self.blocking(move |vfs| vfs.node(ino)).await {
             // As on a local disk, a folder that a program stands in while it is removed is empty from then on.
             Err(Error::Stale) if self.left_folders.lock().contains(&ino) => return Ok(self.handles.add_dir(ino)),
@@ -66,7 +85,12 @@ impl Vfs {
             Some(snapshot) => snapshot,
             None => {
                 let ino = handle.ino;
-                let snapshot = Arc::new(self.blocking(move |vfs| vfs.snapshot(ino)).await?);
+                let entries = if is_virtual(ino) {
+                    self.view_snapshot(ino).await?
+                } else {
+                    self.blocking(move |vfs| vfs.snapshot(ino)).await?
+                };
+                let snapshot = Arc::new(entries);
                 *handle.snapshot.lock() = Some(snapshot.clone());
                 snapshot
             }

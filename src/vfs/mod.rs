@@ -32,6 +32,7 @@ mod types;
 mod vacated;
 #[allow(clippy::module_inception)] // The noun of this folder.
 mod vfs;
+mod views;
 mod who;
 mod world;
 mod xattr;
@@ -44,3 +45,4 @@ pub(crate) use junk::matches;
 pub use pins::PinReport;
 pub use types::*;
 pub use vfs::{Inner, Parts, Vfs};
+pub use views::{Asked, is_virtual, parse_query};

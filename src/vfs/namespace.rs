@@ -7,6 +7,7 @@ use crate::store::Support;
 use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
+use super::views::{is_virtual, missing};
 use super::who::process_of;
 use super::{Attr, Caller, Error, Result};
 
@@ -106,6 +107,9 @@ impl Vfs {
     pub async fn link(&self, caller: Caller, ino: Ino, to: Ino, name: &Name) -> Result<Attr> {
         let _ = caller;
         self.writable()?;
+        if is_virtual(to) {
+            return self.link_in_view(ino, to, name).await;
+        }
         let folder = self.blocking(move |vfs| vfs.node(to)).await?;
         self.ensure_listed(&folder).await?;
         let name = name.clone();
@@ -148,7 +152,9 @@ impl Vfs {
     pub(super) async fn child_after_listing(&self, parent: Ino, name: &Name) -> Result<Node> {
         let folder = self.blocking(move |vfs| vfs.node(parent)).await?;
         self.ensure_listed(&folder).await?;
-        self.known_child(parent, name).await?.ok_or(Error::NotFound)
+        self.known_child(parent, name)
+            .await?
+            .ok_or_else(|| missing(parent, name))
     }
 
     /// Removes a staged body that nothing needs any more.
@@ -172,7 +178,7 @@ impl Decision<'_, '_> {
         }
         self.vfs
             .child_in(self.overlay(), &folder, name.as_str())?
-            .ok_or(Error::NotFound)
+            .ok_or_else(|| missing(parent, name))
     }
 
     /// Whether the store has folders at this depth.

@@ -4,20 +4,44 @@ use crate::model::{Ino, Name};
 
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
-use super::{Error, Result};
+use super::views::{View, is_virtual};
+use super::{Caller, Error, Lookup, Result};
 
 impl Vfs {
     /// The node at a path below the root of the mount (`/Press/hero.jpg`), read from the store where it is not known.
     pub(super) async fn node_at(&self, path: &str) -> Result<Node> {
         let mut node = self.blocking(|vfs| vfs.node(Ino::ROOT)).await?;
-        for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+        while let Some(part) = parts.next() {
             let name = Name::new(part)?;
+            if View::named(node.ino, part).is_some()
+                && let Lookup::Found(attr) = self.lookup(Caller::default(), node.ino, &name).await?
+                && is_virtual(attr.ino)
+            {
+                node = self.leave_views(attr.ino, &mut parts).await?;
+                continue;
+            }
             node = match self.known_child(node.ino, &name).await? {
                 Some(child) => child,
                 None => self.child_after_listing(node.ino, &name).await?,
             };
         }
         Ok(node)
+    }
+
+    /// The asset that a path leads to through virtual folders.
+    async fn leave_views(&self, view: Ino, parts: &mut (impl Iterator<Item = &str> + Send)) -> Result<Node> {
+        let mut at = view;
+        for part in parts {
+            let Lookup::Found(attr) = self.lookup(Caller::default(), at, &Name::new(part)?).await? else {
+                return Err(Error::NotFound);
+            };
+            if !is_virtual(attr.ino) {
+                return self.blocking(move |vfs| vfs.node(attr.ino)).await;
+            }
+            at = attr.ino;
+        }
+        Err(Error::Invalid("a view is no asset: name one in it".into()))
     }
 
     /// The folder and the last name of a path.

@@ -8,6 +8,7 @@ use super::files::not_permitted;
 use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
+use super::views::check_free;
 use super::who::process_of;
 use super::{Caller, Error, RenameMode, Result};
 
@@ -110,6 +111,7 @@ impl Decision<'_, '_> {
     /// What the store cannot do is refused at once.
     fn may_move(&self, source: &Node, from: &Place, folder: &Node, to: &Place) -> Result<()> {
         let (renamed, moved) = (from.name != to.name, from.parent != to.parent);
+        check_free(to.parent, &to.name)?;
         if moved {
             self.vfs.may_create(self.overlay(), folder, &to.name, source.kind)?;
             self.may_change_place(source, from, folder)?;

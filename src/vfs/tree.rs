@@ -8,6 +8,7 @@ use crate::store::Support;
 
 use super::opens::OpenFile;
 use super::vfs::{Decision, Inner};
+use super::views::{is_virtual, names_are_fixed};
 use super::{Attr, Error, Result};
 
 /// A node as people see it.
@@ -74,6 +75,9 @@ impl Inner {
     }
 
     fn node_of(&self, ino: Ino, change: Option<Arc<Change>>) -> Result<Node> {
+        if is_virtual(ino) {
+            return Err(names_are_fixed());
+        }
         if let Some(change) = change {
             let entry = match &change.id {
                 Some(id) => match self.catalog.by_id(id)? {

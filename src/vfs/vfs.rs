@@ -19,6 +19,7 @@ use super::handles::Handles;
 use super::junk::Junk;
 use super::opens::Opens;
 use super::vacated::Vacated;
+use super::views::Views;
 use super::{Attr, Error, Notice, Problem, Result, StatFs, VfsConfig};
 
 /// Notices waiting for the kernel; beyond that the oldest folders simply expire.
@@ -97,6 +98,8 @@ pub struct Inner {
     pub(super) staged: Mutex<lru::LruCache<String, Arc<Body>>>,
     /// Bodies under upload, with the state of them that is sent.
     pub(super) sending: Mutex<HashMap<Ino, (Arc<Body>, u64)>>,
+    /// Folders that are in no store: searches and the like.
+    pub(super) views: Views,
     pub(super) problems: Mutex<Vec<Problem>>,
     pub(super) passthrough: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -169,6 +172,7 @@ impl Vfs {
     pub async fn start(parts: Parts, root: Entry) -> Result<Self> {
         let (notices, taken_notices) = mpsc::channel(NOTICES_MAX);
         let vfs = Vfs(Arc::new(Inner {
+            views: Views::new(parts.clock.now()),
             junk: Junk::new(parts.config.junk.clone()),
             passthrough: AtomicBool::new(parts.config.passthrough),
             store: parts.store,

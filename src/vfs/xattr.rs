@@ -9,6 +9,7 @@ use crate::store::{FieldName, Support};
 use super::files::{id_text, writable_fields};
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
+use super::views::is_virtual;
 use super::{Caller, Error, Notice, Result, SetXattrMode};
 
 /// Our own attributes, read-only.
@@ -20,6 +21,9 @@ impl Vfs {
     /// The value of an attribute.
     pub async fn getxattr(&self, ino: Ino, name: &str) -> Result<Vec<u8>> {
         let name = user_name(name)?;
+        if is_virtual(ino) {
+            return Err(Error::NoData);
+        }
         let node = self.xattr_node(ino).await?;
         let value = match name.strip_prefix("assetfs.") {
             Some(own) => self.own_attribute(&node, own).await?,
@@ -34,6 +38,9 @@ impl Vfs {
 
     /// The names of the attributes that can be written, each once, so that copying tools neither fail nor write twice.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<String>> {
+        if is_virtual(ino) {
+            return Ok(Vec::new());
+        }
         let mut node = self.xattr_node(ino).await?;
         self.complete_fields(&mut node).await?;
         let mut names = Vec::new();

@@ -16,8 +16,8 @@ use crate::http::{Class, current_context};
 use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, ItemId, Kind, Name};
 use crate::store::{
     Account, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result, SiblingNames,
-    Sizes, Store, StoreError, Support,
+    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result,
+    SiblingNames, Sizes, Store, StoreError, Support,
 };
 
 /// Bytes per step of a stream.
@@ -337,6 +337,7 @@ fn capabilities(reads: Reads) -> Capabilities {
         file_bytes_max: None,
         rename_bytes_max: u64::MAX,
         search: Support::No,
+        groups: Groups::NONE,
         alters_content: false,
         trash: None,
     }

@@ -52,10 +52,8 @@ pub enum AssetRequest {
     Search {
         /// In and below this folder.
         path: String,
-        /// Words.
-        words: String,
-        /// The store's own filters, with their values.
-        filters: Vec<(String, String)>,
+        /// Words and filters, as in the name of a `.search` folder.
+        query: String,
     },
 }
 
@@ -72,7 +70,7 @@ pub(super) async fn carry_out(request: AssetRequest, vfs: &Vfs) -> Result<Value,
         }
         AssetRequest::Pin { path, keep: true } => value(vfs.pin(&path).await),
         AssetRequest::Pin { path, keep: false } => value(vfs.unpin(&path).await),
-        AssetRequest::Search { path, words, filters } => value(vfs.search(&path, &words, filters).await),
+        AssetRequest::Search { path, query } => value(vfs.search(&path, &query).await),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, Shar
 use crate::store::from_http::from_http;
 use crate::store::{
     Account, Body, ByteStream, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result, SiblingNames,
-    Sizes, Store, Support,
+    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result,
+    SiblingNames, Sizes, Store, Support,
 };
 
 use super::api::{Api, Looked, Noun, failure};
@@ -91,6 +91,7 @@ fn capabilities(config: &FlextypeConfig) -> Capabilities {
         file_bytes_max: Some(config.file_bytes_max),
         rename_bytes_max: config.file_bytes_max,
         search: Support::No,
+        groups: Groups::NONE,
         alters_content: true,
         trash: None,
     }

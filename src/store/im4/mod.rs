@@ -17,6 +17,7 @@ mod bundle;
 mod config;
 mod decode;
 mod fields;
+mod finding;
 mod ids;
 mod projects;
 mod spool;

@@ -180,20 +180,31 @@ pub(super) struct Page {
     pub(super) next: Option<usize>,
 }
 
+/// Which projects are wanted; what is left open is as the store was configured.
+#[derive(Debug, Default)]
+pub(super) struct Sought {
+    pub(super) agency: Option<u64>,
+    pub(super) days: Option<u32>,
+    pub(super) search: Option<String>,
+}
+
 /// The projects from `skip` on.
-pub(super) async fn page(api: &Api, skip: usize) -> Result<Page> {
+pub(super) async fn page(api: &Api, skip: usize, sought: &Sought) -> Result<Page> {
     let about = About {
         operation: "list",
         place: Place::Root,
     };
-    let agency = api.config.agency.map(|agency| agency.to_string());
+    let agency = sought.agency.or(api.config.agency).map(|agency| agency.to_string());
     let mut parts = vec!["projects"];
     parts.extend(agency.as_deref());
     let mut request = Request::get(api.url(&parts), "GET /projects")
         .query("take", &PROJECTS_A_PAGE.to_string())
         .query("skip", &skip.to_string());
-    if let Some(days) = api.config.days {
+    if let Some(days) = sought.days.or(api.config.days) {
         request = request.query("days", &days.to_string());
+    }
+    if let Some(search) = &sought.search {
+        request = request.query("search", search);
     }
     let projects = api
         .get_list(request, "projects", about, |object| decode::project(&object))

@@ -14,18 +14,18 @@ use crate::http::{Client, Request, Url};
 use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, Name, SharedClock};
 use crate::store::{
     Account, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result, Retry,
-    SiblingNames, Sizes, Store, StoreError, Support,
+    Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile,
+    Result, Retry, SiblingNames, Sizes, Store, StoreError, Support,
 };
 
 use super::api::{About, Api};
 use super::bundle::{self, Candidate, Piece};
 use super::config::Im4Config;
 use super::decode::{self, File};
-use super::fields;
 use super::ids::Place;
-use super::projects::{self, Memory};
+use super::projects::{self, Memory, Sought};
 use super::write::{self, NewFile};
+use super::{fields, finding};
 
 /// Largest file that is sent again for the sake of another name, in bytes.
 const RENAME_BYTES_MAX: u64 = 2 << 30;
@@ -35,12 +35,13 @@ const BATCH_ENTRIES: usize = 1_000;
 /// The projects of one im4 server, or a single one.
 #[derive(Clone)]
 pub struct Im4Store {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    api: Api,
+pub(super) struct Inner {
+    pub(super) api: Api,
     memory: Memory,
+    clock: SharedClock,
     capabilities: Capabilities,
 }
 
@@ -51,22 +52,23 @@ impl Im4Store {
         Self {
             inner: Arc::new(Inner {
                 api: Api::new(client, config),
-                memory: Memory::new(clock),
+                memory: Memory::new(clock.clone()),
+                clock,
                 capabilities,
             }),
         }
     }
 
-    fn parts(&self) -> (&Api, &Memory) {
+    pub(super) fn parts(&self) -> (&Api, &Memory) {
         (&self.inner.api, &self.inner.memory)
     }
 
-    fn root_place(&self) -> Place {
+    pub(super) fn root_place(&self) -> Place {
         self.inner.api.config.project.map_or(Place::Root, Place::Project)
     }
 
     /// A project's entry: the root itself when the store shows that project alone.
-    fn project_entry(&self, project: &decode::Project) -> Entry {
+    pub(super) fn project_entry(&self, project: &decode::Project) -> Entry {
         let mut entry = projects::project_entry(project);
         if self.root_place() == Place::Project(project.id) {
             entry.parents.clear();
@@ -106,7 +108,7 @@ impl Im4Store {
             let mut seen = HashSet::new();
             let mut skip = Some(0);
             while let Some(from) = skip {
-                let page = projects::page(&store.inner.api, from).await?;
+                let page = projects::page(&store.inner.api, from, &Sought::default()).await?;
                 skip = page.next;
                 let new: Vec<_> = page.projects.iter().filter(|project| seen.insert(project.id)).collect();
                 if new.is_empty() {
@@ -197,7 +199,11 @@ fn capabilities(config: &Im4Config) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: RENAME_BYTES_MAX,
-        search: Support::No,
+        search: Support::Yes,
+        groups: Groups {
+            recent: Support::Yes,
+            ..Groups::NONE
+        },
         alters_content: false,
         trash: None,
     }
@@ -502,6 +508,29 @@ impl Store for Im4Store {
             }
             Kind::File | Kind::Folder => Ok(()),
         }
+    }
+
+    fn check_query(&self, query: &Query) -> Result<()> {
+        finding::sought(query).map(|_| ())
+    }
+
+    async fn search(&self, query: &Query) -> Result<Vec<Entry>> {
+        self.find(query).await
+    }
+
+    async fn group(&self, group: &Group, scope: &ItemId) -> Result<Vec<Entry>> {
+        self.recent(group, scope, self.inner.clock.now()).await
+    }
+
+    fn ids_called(&self, key: &str) -> Vec<ItemId> {
+        // `12` is a project, `12-2` a category or a file.
+        let namespaces: &[&str] = if key.contains('-') {
+            &["file", "category"]
+        } else {
+            &["project"]
+        };
+        let ids = namespaces.iter().map(|namespace| ItemId::of(namespace, key));
+        ids.filter(|id| Place::of(id).is_ok()).collect()
     }
 
     async fn thumbnail(&self, item: &Entry) -> Result<Bytes> {

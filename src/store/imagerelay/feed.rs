@@ -33,7 +33,7 @@ impl Cursor {
 }
 
 /// `2014-06-10 01:00:00`, UTC.
-fn filter_time(time: Timestamp) -> String {
+pub(super) fn filter_time(time: Timestamp) -> String {
     let whole = Timestamp::from_secs(time.secs).to_rfc3339();
     whole.trim_end_matches('Z').replace('T', " ")
 }

@@ -208,6 +208,13 @@ fn file_type_of(item: &Entry) -> Option<u64> {
     item.fields.get("file_type")?.values.first()?.text.parse().ok()
 }
 
+/// Whether a file carries a tag; the service does not tell upper from lower case.
+pub(super) fn has_tag(item: &Entry, tag: &str) -> bool {
+    tags_of(item)
+        .iter()
+        .any(|held| held.to_lowercase() == tag.to_lowercase())
+}
+
 fn tags_of(item: &Entry) -> BTreeSet<&str> {
     let tags = item.fields.get("tags").map(|f| f.values.as_slice()).unwrap_or_default();
     tags.iter().map(|v| v.text.as_str()).collect()

@@ -7,7 +7,7 @@ use super::wire::{File, Listed};
 use super::{Core, errors, fields, keys};
 use crate::http::{Answer, Method};
 use crate::model::{Availability, ContentVersion, Entry, ItemId, Timestamp};
-use crate::store::{ErrorKind, Placement, Query, Result, StoreError, UrlImport};
+use crate::store::{ErrorKind, Placement, Result, StoreError, UrlImport};
 
 const STAT: &str = "read file";
 
@@ -298,36 +298,6 @@ impl Core {
             entry.size = None;
         }
         Ok(entry)
-    }
-
-    /// What a search finds.
-    pub(super) async fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        const SEARCH: &str = "search";
-        let scope = match &query.scope {
-            Some(folder) => keys::folder(SEARCH, folder)?,
-            None => self.root_id().await?,
-        };
-        let mut source = self.files_source(SEARCH, scope, None);
-        if !query.words.is_empty() {
-            source.query.push(("query", query.words.clone()));
-        }
-        if query.recursive {
-            source.query.push(("recursive", "true".to_owned()));
-        }
-        for (name, value) in &query.filters {
-            let name = match name.as_str() {
-                "uploaded_after" => "uploaded_after",
-                "updated_after" => "updated_after",
-                "file_type_id" => "file_type_id",
-                other => {
-                    let why = "the filters are uploaded_after, updated_after and file_type_id";
-                    return Err(errors::invalid(SEARCH, other, why));
-                }
-            };
-            source.query.push((name, value.clone()));
-        }
-        let found = source.all(self.api.clone()).await?;
-        Ok(found.iter().map(|file| self.entry(file)).collect())
     }
 }
 

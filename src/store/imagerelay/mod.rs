@@ -20,6 +20,7 @@ mod errors;
 mod feed;
 mod fields;
 mod files;
+mod finding;
 mod folders;
 mod keys;
 mod known;
@@ -49,9 +50,9 @@ use self::templates::Templates;
 use crate::http::{Client, Secret, Url};
 use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, SharedClock, Timestamp};
 use crate::store::{
-    Account, Body, Capabilities, ChangeFeed, Changes, CreateFile, CreateFolder, Download, FieldName, IdScheme, Listing,
-    MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile, Result, SiblingNames, Sizes, Store,
-    Support, UrlImport,
+    Account, Body, Capabilities, ChangeFeed, Changes, Collection, CreateFile, CreateFolder, Download, FieldName, Group,
+    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile, Result,
+    SiblingNames, Sizes, Store, Support, UrlImport,
 };
 
 /// Reads `bytes` as every kind of answer of the service: for a fuzzer, since no answer may make this panic.
@@ -188,6 +189,11 @@ fn capabilities(rename_bytes_max: u64) -> Capabilities {
         file_bytes_max: None,
         rename_bytes_max,
         search: Support::Yes,
+        groups: Groups {
+            tags: Support::Yes,
+            recent: Support::Yes,
+            collections: Support::Yes,
+        },
         alters_content: false,
         trash: Some("the trash of the Image Relay web site"),
     }
@@ -341,8 +347,31 @@ impl Store for ImageRelay {
         webhooks::delivered(body)
     }
 
+    fn check_query(&self, query: &Query) -> Result<()> {
+        finding::parameters(query).map(|_| ())
+    }
+
     async fn search(&self, query: &Query) -> Result<Vec<Entry>> {
         self.core.search(query).await
+    }
+
+    async fn group(&self, group: &Group, scope: &ItemId) -> Result<Vec<Entry>> {
+        self.core.group(group, scope).await
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>> {
+        self.core.collections().await
+    }
+
+    async fn add_to_collection(&self, collection: &ItemId, item: &Entry) -> Result<()> {
+        self.core.add_to_collection(collection, item).await
+    }
+
+    fn ids_called(&self, key: &str) -> Vec<ItemId> {
+        match key.parse() {
+            Ok(id) => vec![keys::file_id(id), keys::folder_id(id)],
+            Err(_) => Vec::new(),
+        }
     }
 
     async fn thumbnail(&self, item: &Entry) -> Result<Bytes> {

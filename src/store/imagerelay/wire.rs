@@ -404,6 +404,25 @@ impl Listed for Keyword {
     }
 }
 
+/// Files that somebody put together.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Collection {
+    #[serde(deserialize_with = "required_id")]
+    pub(super) id: u64,
+    #[serde(default, deserialize_with = "loose")]
+    pub(super) name: String,
+}
+
+impl Listed for Collection {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn is_deleted(&self) -> bool {
+        false
+    }
+}
+
 /// Where an account lives.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Subdomain {

@@ -11,9 +11,9 @@ use super::faults::Fate;
 use super::{FieldsListed, MemoryStore, NameRule, Op};
 use crate::model::{Availability, ContentVersion, Encoding, Entry, FieldChanges, ItemId, Kind, Name, Timestamp};
 use crate::store::{
-    Account, Body, BundlePart, ByteStream, Capabilities, ChangeFeed, Changes, CreateFile, CreateFolder, Download,
-    ErrorKind, FieldName, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile,
-    Result, Retry, Sizes, Store, StoreError,
+    Account, Body, BundlePart, ByteStream, Capabilities, ChangeFeed, Changes, Collection, CreateFile, CreateFolder,
+    Download, ErrorKind, FieldName, Group, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads,
+    RenameFile, Result, Retry, Sizes, Store, StoreError,
 };
 
 /// Fields of this prefix are the server's own.
@@ -30,7 +30,7 @@ impl MemoryStore {
         self.clock.now()
     }
 
-    fn require(&self, support: bool, operation: &'static str, item: &str) -> Result<()> {
+    pub(super) fn require(&self, support: bool, operation: &'static str, item: &str) -> Result<()> {
         if support {
             Ok(())
         } else {
@@ -550,6 +550,22 @@ impl Store for MemoryStore {
                 .collect()
         };
         fate.deliver("search", "", found)
+    }
+
+    async fn group(&self, group: &Group, scope: &ItemId) -> Result<Vec<Entry>> {
+        self.read_group(group, scope).await
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>> {
+        self.all_collections().await
+    }
+
+    async fn add_to_collection(&self, collection: &ItemId, item: &Entry) -> Result<()> {
+        self.collect(collection, item).await
+    }
+
+    fn ids_called(&self, key: &str) -> Vec<ItemId> {
+        vec![ItemId::of("file", key), ItemId::of("folder", key)]
     }
 
     fn web_url(&self, item: &Entry) -> Option<String> {

@@ -6,6 +6,7 @@
 
 mod calls;
 mod faults;
+mod groups;
 pub mod presets;
 mod remote;
 #[cfg(test)]
@@ -13,13 +14,14 @@ mod tests;
 mod tree;
 mod upload;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::{Capabilities, SharedStore};
-use crate::model::{SharedClock, Timestamp};
+use crate::model::{ItemId, SharedClock, Timestamp};
 
 pub use faults::{Fault, Faults, Op};
 pub use presets::{like_flextype, like_im4, like_imagerelay, like_omeka, whole};
@@ -98,7 +100,11 @@ pub struct MemoryStore {
     faults: Arc<Faults>,
     knobs: Arc<Mutex<Knobs>>,
     tree: Arc<Mutex<Tree>>,
+    collections: Arc<Mutex<Collections>>,
 }
+
+/// Collections by their ids: their names and members.
+type Collections = BTreeMap<ItemId, (String, BTreeSet<ItemId>)>;
 
 impl MemoryStore {
     /// An empty store: a root folder and nothing in it.
@@ -119,6 +125,7 @@ impl MemoryStore {
                 ..Knobs::default()
             })),
             tree: Arc::new(Mutex::new(tree)),
+            collections: Arc::default(),
         }
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::NameRule;
 use crate::store::{
-    Capabilities, ChangeFeed, CreateFile, CreateFolder, IdScheme, MoveFile, MoveFolder, Overwrite, Reads, RenameFile,
-    SiblingNames, Sizes, Support,
+    Capabilities, ChangeFeed, CreateFile, CreateFolder, Groups, IdScheme, MoveFile, MoveFolder, Overwrite, Reads,
+    RenameFile, SiblingNames, Sizes, Support,
 };
 
 /// Everything works natively, at once.
@@ -35,6 +35,11 @@ pub fn whole() -> Capabilities {
         file_bytes_max: None,
         rename_bytes_max: 1 << 30,
         search: Support::Yes,
+        groups: Groups {
+            tags: Support::Yes,
+            recent: Support::Yes,
+            collections: Support::Yes,
+        },
         alters_content: false,
         trash: Some("nowhere but here"),
     }
@@ -63,6 +68,7 @@ pub fn like_flextype() -> Capabilities {
         change_feed: ChangeFeed::Relist,
         file_bytes_max: Some(8_000_000),
         search: Support::No,
+        groups: Groups::NONE,
         alters_content: true,
         trash: None,
         ..whole()
@@ -103,6 +109,7 @@ pub fn like_im4() -> Capabilities {
         sizes: Sizes::Late,
         change_feed: ChangeFeed::Relist,
         search: Support::No,
+        groups: Groups::NONE,
         trash: None,
         ..whole()
     }

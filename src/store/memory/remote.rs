@@ -35,6 +35,24 @@ impl Remote<'_> {
             .add(REMOTE, self.store.clock.now(), parent, name, Some(bytes.into()))
     }
 
+    /// Puts files together under a name.
+    pub fn collection(&self, name: &str, members: &[ItemId]) -> ItemId {
+        let mut collections = self.store.collections.lock();
+        let id = ItemId::of("collection", collections.len() + 1);
+        let members = members.iter().cloned().collect();
+        collections.insert(id.clone(), (name.to_owned(), members));
+        id
+    }
+
+    /// The members of a collection.
+    pub fn collected(&self, id: &ItemId) -> Vec<ItemId> {
+        let collections = self.store.collections.lock();
+        collections
+            .get(id)
+            .map(|(_, members)| members.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
     /// Gives a file new content.
     pub fn write(&self, id: &ItemId, bytes: impl Into<Bytes>) -> Result<Entry> {
         self.store

@@ -13,6 +13,7 @@ mod config;
 mod decode;
 mod download;
 mod fields;
+mod finding;
 mod id;
 mod names;
 mod pages;

@@ -22,10 +22,14 @@ const ITEM_FILTERS: &[&str] = &[
     "range",
 ];
 
+/// The site's documents know it, its releases do not.
+const LARGER_THAN: &str = "size_greater_than";
+
 /// Filters of files.
 const FILE_FILTERS: &[&str] = &[
     "item",
     "order",
+    LARGER_THAN,
     "has_derivative_image",
     "mime_type",
     "added_since",
@@ -41,6 +45,12 @@ pub(super) struct Plan {
     pub(super) params: Params,
     /// Words that must be in the name, lower-case: lists other than that of items cannot search for them.
     pub(super) name_words: Vec<String>,
+    /// Only files of the items of this collection: no list can be asked for them.
+    pub(super) within_collection: Option<u64>,
+    /// Only files of more bytes: the site takes this filter and does nothing.
+    pub(super) larger_than: Option<u64>,
+    /// Nothing of this kind can be there.
+    pub(super) is_empty: bool,
 }
 
 fn invalid(filter: &str, why: &'static str) -> StoreError {
@@ -60,17 +70,18 @@ pub(super) fn names_to_know(query: &Query) -> Vec<&str> {
 /// Decides which list answers `query`, and how it is asked. `kind=items|files|collections` chooses; otherwise the filters and
 /// the scope do.
 pub(super) fn plan(query: &Query, words: &Words) -> Result<Plan> {
+    check(query)?;
     let resource = resource(query)?;
     let mut params = Params::new();
-    let mut advanced = 0;
+    let (mut advanced, mut larger_than) = (0, None);
+    let mut all_words = vec![query.words.as_str()];
     for (name, value) in &query.filters {
         let name = alias(name);
         match Meaning::of(name) {
             _ if name == "kind" => {}
+            _ if name == "search" => all_words.push(value),
+            _ if name == LARGER_THAN => larger_than = value.parse().ok(),
             Some(Meaning::Element(field)) => {
-                if resource != Resource::Items {
-                    return Err(invalid(name, "only items can be searched by element"));
-                }
                 let id = words
                     .element(field)
                     .ok_or_else(|| invalid(name, "the site has no such element"))?;
@@ -83,29 +94,49 @@ pub(super) fn plan(query: &Query, words: &Words) -> Result<Plan> {
                 }
                 advanced += 1;
             }
-            _ if allowed(resource).contains(&name) => params.push(param(name, filter_value(name, value, words)?)),
-            _ => return Err(invalid(name, "the site cannot filter by it")),
+            _ => params.push(param(name, filter_value(name, value, words)?)),
         }
     }
-    scope(query, resource, &mut params)?;
+    let (within_collection, is_empty) = scope(query, resource, &mut params)?;
+    let all_words = all_words.join(" ");
+    let all_words = all_words.trim();
     let name_words = if resource == Resource::Items {
-        if !query.words.is_empty() {
-            params.push(param("search", &query.words));
+        if !all_words.is_empty() {
+            params.push(param("search", all_words));
         }
         Vec::new()
     } else {
-        query
-            .words
-            .to_lowercase()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
+        all_words.to_lowercase().split_whitespace().map(str::to_owned).collect()
     };
     Ok(Plan {
         resource,
         params,
         name_words,
+        within_collection,
+        larger_than,
+        is_empty,
     })
+}
+
+/// Whether the list that answers `query` has its filters, as far as that is known without asking.
+pub(super) fn check(query: &Query) -> Result<()> {
+    let resource = resource(query)?;
+    for (name, value) in &query.filters {
+        let name = alias(name);
+        match Meaning::of(name) {
+            _ if name == "kind" || name == "search" => {}
+            Some(Meaning::Element(_)) if resource != Resource::Items => {
+                return Err(invalid(name, "only items can be searched by element"));
+            }
+            Some(Meaning::Element(_)) => {}
+            _ if !allowed(resource).contains(&name) => return Err(invalid(name, "the site cannot filter by it")),
+            _ if name == LARGER_THAN && value.parse::<u64>().is_err() => {
+                return Err(invalid(value, "size_greater_than is a number of bytes"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Names that people use beside the API's.
@@ -165,13 +196,19 @@ fn resource(query: &Query) -> Result<Resource> {
     })
 }
 
-/// Narrows the list to the folder that the search was asked in.
-fn scope(query: &Query, resource: Resource, params: &mut Params) -> Result<()> {
-    let Some(scope) = &query.scope else { return Ok(()) };
+/// Narrows the list to the folder that the search was asked in. Answers the collection that only a choice among the files
+/// can keep to, and whether nothing of the kind can be there.
+fn scope(query: &Query, resource: Resource, params: &mut Params) -> Result<(Option<u64>, bool)> {
+    let Some(scope) = &query.scope else {
+        return Ok((None, false));
+    };
     match (Id::parse(scope)?, resource) {
         (Id::Collection(id), Resource::Items) => params.push(param("collection", id)),
         (Id::Item(id), Resource::Files) => params.push(param("item", id)),
         (Id::Site, Resource::Items) if !query.recursive => params.push(param("collection", 0)),
+        // Files lie in items, never in the site or a collection itself.
+        (Id::Site | Id::Collection(_), Resource::Files) if !query.recursive => return Ok((None, true)),
+        (Id::Collection(id), Resource::Files) => return Ok((Some(id), false)),
         (Id::Site, _) => {}
         (Id::Collection(_) | Id::Item(_) | Id::File(_), _) => {
             return Err(invalid(
@@ -180,7 +217,7 @@ fn scope(query: &Query, resource: Resource, params: &mut Params) -> Result<()> {
             ));
         }
     }
-    Ok(())
+    Ok((None, false))
 }
 
 #[cfg(test)]
@@ -217,7 +254,9 @@ mod tests {
             (resource, params),
             (Resource::Files, vec![param("mime_type", "image/png")])
         );
-        assert!(planned("", &[("size_greater_than", "5")], None).is_err());
+        assert!(planned("", &[("size_greater_than", "large")], None).is_err());
+        let (_, params) = planned("", &[("search", "ship")], None).expect("a plan");
+        assert_eq!(params, [param("search", "ship")]);
         assert!(planned("", &[("tags", "sea"), ("kind", "files")], None).is_err());
     }
 }

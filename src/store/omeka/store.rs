@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::http::{Client, Url};
 use crate::model::{Encoding, Entry, FieldChanges, ItemId, Kind, Name, SharedClock, Timestamp};
 use crate::store::{
-    Account, Body, Capabilities, ChangeFeed, Changes, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile, Result,
+    Account, Body, Capabilities, ChangeFeed, Changes, CreateFile, CreateFolder, Download, ErrorKind, FieldName, Group,
+    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile, Result,
     SiblingNames, Sizes, Store, StoreError, Support,
 };
 
@@ -26,10 +26,7 @@ use super::names::{Names, title_of};
 use super::pages::{Params, batches, param};
 use super::upload::{NameLocks, Note, Upload, Uploader};
 use super::vocabulary::Vocabulary;
-use super::{decode, download, fields, search};
-
-/// Hits of one search at most.
-const HITS_MAX: usize = 2000;
+use super::{decode, download, fields, finding, search};
 
 /// An Omeka Classic site.
 pub struct OmekaStore {
@@ -37,7 +34,7 @@ pub struct OmekaStore {
     capabilities: Capabilities,
     site: Url,
     api: Api,
-    vocabulary: Arc<Vocabulary>,
+    pub(super) vocabulary: Arc<Vocabulary>,
     names: Arc<Names>,
     counts: FileCounts,
     uploader: Uploader,
@@ -72,7 +69,7 @@ impl OmekaStore {
     }
 
     /// Entries of one list, batch by batch.
-    fn entries(&self, resource: Resource, params: Params) -> Listing {
+    pub(super) fn entries(&self, resource: Resource, params: Params) -> Listing {
         let (site, counts) = (self.site.clone(), self.counts.clone());
         batches(self.api.clone(), resource, params)
             .map(move |batch| {
@@ -255,6 +252,11 @@ fn capabilities(config: &OmekaConfig) -> Capabilities {
         file_bytes_max: config.file_bytes_max,
         rename_bytes_max: config.rename_bytes_max,
         search: Support::Yes,
+        groups: Groups {
+            tags: Support::Yes,
+            recent: Support::Yes,
+            collections: Support::No,
+        },
         alters_content: false,
         trash: None,
     }
@@ -542,22 +544,20 @@ impl Store for OmekaStore {
         feed.since(cursor, now).await
     }
 
+    fn check_query(&self, query: &Query) -> Result<()> {
+        search::check(query)
+    }
+
     async fn search(&self, query: &Query) -> Result<Vec<Entry>> {
-        let words = self.vocabulary.words(&search::names_to_know(query)).await?;
-        let plan = search::plan(query, &words)?;
-        let mut hits = Vec::new();
-        let mut entries = self.entries(plan.resource, plan.params);
-        while let Some(batch) = entries.try_next().await? {
-            hits.extend(batch.into_iter().filter(|entry| {
-                let name = entry.name.to_lowercase();
-                plan.name_words.iter().all(|word| name.contains(word))
-            }));
-            if hits.len() >= HITS_MAX {
-                hits.truncate(HITS_MAX);
-                break;
-            }
-        }
-        Ok(hits)
+        self.find(query).await
+    }
+
+    async fn group(&self, group: &Group, scope: &ItemId) -> Result<Vec<Entry>> {
+        self.members(group, scope).await
+    }
+
+    fn ids_called(&self, key: &str) -> Vec<ItemId> {
+        finding::ids_called(key)
     }
 
     async fn thumbnail(&self, item: &Entry) -> Result<Bytes> {

@@ -8,4 +8,5 @@ mod originals;
 mod rig;
 mod saves;
 mod tree;
+mod views;
 mod weather;
