@@ -18,4 +18,5 @@ mod requests;
 mod support;
 mod tour;
 mod trouble;
+mod views;
 mod webhooks;
