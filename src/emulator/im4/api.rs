@@ -247,9 +247,15 @@ fn list_files(server: &Server, id: u64, category: Option<u64>, include: Include)
             return not_found();
         }
         let files = project.sorted(category).into_iter();
-        let items = files
-            .map(|(id, file)| shapes::file(shape, &origin, id, file, include, sizes))
-            .collect();
+        let placed = category.is_some() || server.options.tell_categories;
+        let told = |(id, file)| {
+            let mut told = shapes::file(shape, &origin, id, file, include, sizes);
+            if let (false, Some(object)) = (placed, told.as_object_mut()) {
+                object.retain(|name, _| name != "category_id" && name != "category");
+            }
+            told
+        };
+        let items = files.map(told).collect();
         Json(shapes::list(shape, "files", items)).into_response()
     })
 }

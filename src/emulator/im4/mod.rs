@@ -44,6 +44,8 @@ pub struct Im4Options {
     pub shape: Shape,
     /// Whether listings tell sizes.
     pub tell_sizes: bool,
+    /// Whether the list of all files tells their categories.
+    pub tell_categories: bool,
     /// Whether uploads wait in the queue until [`Running::finish_queue`].
     pub queue_uploads: bool,
     /// Where zips tell their members' sizes.
@@ -63,6 +65,7 @@ impl Default for Im4Options {
             client_secret: CLIENT_SECRET.to_owned(),
             shape: Shape::A,
             tell_sizes: true,
+            tell_categories: true,
             queue_uploads: false,
             zip_sizes: ZipSizes::InFront,
             shaping: Shaping::default(),

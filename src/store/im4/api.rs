@@ -111,8 +111,8 @@ impl Api {
             .call(request().form(&fields))
             .await
             .map_err(|e| about.http(e))?;
-        if matches!(answer.status, 400 | 415 | 422) {
-            // The documentation says "form data", and some servers read nothing else.
+        if answer.status >= 400 {
+            // The documentation says "form data", and a server that reads nothing else sees no client at all: 401 too.
             let parts = fields.iter().map(|(name, value)| Part::text(*name, *value)).collect();
             answer = self
                 .client

@@ -46,7 +46,9 @@ pub(super) struct File {
     pub(super) id: u64,
     pub(super) name: String,
     pub(super) size_bytes: Option<u64>,
+    /// 0, too, when it was not told.
     pub(super) category: u64,
+    pub(super) category_told: bool,
     pub(super) mime: Option<String>,
     pub(super) sortcode: Option<i64>,
     /// The background process that it waits for; empty when its name was not told.
@@ -102,6 +104,26 @@ fn is_yes(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Object(object) => !object.is_empty(),
     }
+}
+
+/// The pixels of a picture, which stand beside everything or inside something of several names.
+pub(super) fn pixels(object: &Object, name: &str) -> Option<u64> {
+    let beside = first_of(object, &[name, &format!("image_{name}")]).and_then(unsigned);
+    let inside = ["size", "dimensions", "image"];
+    let inside = inside.iter().filter_map(|outer| object.get(*outer)?.as_object());
+    beside.or_else(|| inside.filter_map(|inner| inner.get(name)).find_map(unsigned))
+}
+
+/// Whether an enhancement can be applied, under any of the names that this may have.
+pub(super) fn filter_possible(object: &Object) -> Option<bool> {
+    let names = [
+        "filter_possible",
+        "can_filter",
+        "filterable",
+        "can_have_filter",
+        "filter_allowed",
+    ];
+    first_of(object, &names).map(is_yes)
 }
 
 /// The items of a list: bare, under `name` or `data`, or as an object that has an item for each id.
@@ -235,6 +257,7 @@ pub(super) fn file(mut object: Object) -> Result<File, NoId> {
             .filter_map(|name| object.get(*name))
             .find_map(unsigned),
         category: category.unwrap_or(0),
+        category_told: first_of(&object, &["category_id", "category"]).is_some() || object.contains_key("category_id"),
         mime: text(&object, &["mime_type", "mime", "content_type"]),
         sortcode: first_of(&object, &["sortcode", "sort_code", "sort"]).and_then(number),
         queue: is_queued.then(|| queue.unwrap_or_default()),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::model::{Access, Encoding, Entry, Field, FieldChanges, Fields, Kind, Value as FieldValue};
 use crate::store::{ErrorKind, FieldName, Result, StoreError};
 
-use super::decode::{File, Filter};
+use super::decode::{self, File, Filter};
 
 /// The names of a category's files in their order: a field of the category's folder.
 pub(super) const ORDER: &str = "order";
@@ -66,9 +66,23 @@ pub(super) fn of_file(file: &File) -> Fields {
         let queue = if queue.is_empty() { "queued" } else { queue };
         fields.insert("queue".to_owned(), field(queue, Access::ReadOnly));
     }
+    let told = [
+        ("width", decode::pixels(&file.told, "width").map(|px| px.to_string())),
+        ("height", decode::pixels(&file.told, "height").map(|px| px.to_string())),
+        (
+            "filter_possible",
+            decode::filter_possible(&file.told).map(|yes| yes.to_string()),
+        ),
+        ("preview_url", file.preview.clone()),
+    ];
+    for (name, text) in told {
+        fields.extend(text.map(|text| (name.to_owned(), field(text, Access::ReadOnly))));
+    }
     for (name, value) in &file.told {
         if let Some(text) = scalar(value).filter(|_| !SHOWN_ELSEWHERE.contains(&name.as_str())) {
-            fields.insert(name.clone(), field(text, Access::ReadOnly));
+            fields
+                .entry(name.clone())
+                .or_insert_with(|| field(text, Access::ReadOnly));
         }
     }
     fields
@@ -226,7 +240,6 @@ pub(super) fn by_xattr(xattr: &str, kind: Kind) -> Option<FieldName> {
 mod tests {
     use super::*;
     use crate::model::{ContentVersion, ItemId};
-    use crate::store::im4::decode;
     use serde_json::json;
 
     fn item() -> Entry {
@@ -253,6 +266,21 @@ mod tests {
         assert_eq!(kind(&change("sortcode", "first")), Err(ErrorKind::Invalid));
         let cleared = FieldChanges::from([("filter".to_owned(), Vec::new())]);
         assert_eq!(wishes(&item(), &cleared).unwrap().filter.as_deref(), Some("clear"));
+    }
+
+    #[test]
+    fn what_a_picture_is_like_has_one_name_whatever_the_server_calls_it() {
+        for told in [
+            json!({"id": 1, "width": 30, "height": 20, "can_filter": true, "preview_url": "https://x/p"}),
+            json!({"id": "1", "size": {"width": "30", "height": 20}, "filter_possible": "1",
+                "details": {"preview": "https://x/p"}}),
+        ] {
+            let file = decode::file(told.as_object().unwrap().clone()).unwrap();
+            let fields = of_file(&file);
+            let text = |name: &str| fields.get(name).map(|f| f.values[0].text.clone()).unwrap_or_default();
+            let told = ["width", "height", "filter_possible", "preview_url"].map(text);
+            assert_eq!(told, ["30", "20", "true", "https://x/p"]);
+        }
     }
 
     #[test]

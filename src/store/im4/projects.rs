@@ -1,6 +1,6 @@
 //! Projects, categories and files as entries, and the short memory of a project's one listing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,11 +110,29 @@ pub(super) async fn files(api: &Api, memory: &Memory, project: u64) -> Result<Fi
         let request = Request::get(api.files_url(project, &["all"]), "GET /project/{id}/files/all")
             .query("include_details", "true");
         let mut files = api.get_list(request, "files", about, decode::file).await?;
+        if files.iter().any(|file| !file.category_told) {
+            put_in_place(api, memory, project, &mut files).await?;
+        }
         sort(&mut files);
         memory.note_places(project, &files);
         Ok(Arc::new(files))
     });
     fetched.await.cloned()
+}
+
+/// For a server whose list of all files does not say where they are: the categories are asked one by one.
+async fn put_in_place(api: &Api, memory: &Memory, project: u64, files: &mut [File]) -> Result<()> {
+    for category in categories(api, memory, project, &[]).await? {
+        if category.id == 0 {
+            continue;
+        }
+        let inside = category_files(api, memory, project, category.id).await?;
+        let inside: HashSet<u64> = inside.iter().map(|file| file.id).collect();
+        for file in files.iter_mut().filter(|file| inside.contains(&file.id)) {
+            file.category = category.id;
+        }
+    }
+    Ok(())
 }
 
 /// The files of one category, fresh, with everything that can be told.

@@ -171,6 +171,16 @@ async fn all_categories_of_a_project_cost_one_listing() {
     assert_eq!(counters.api, 3, "a token, the files, the categories: {counters:?}");
 }
 
+/// Nothing says that the list of all files tells where they are: all of them were shown as uncategorised.
+#[tokio::test]
+async fn files_are_in_their_categories_although_the_list_of_all_does_not_tell() {
+    let s = setup_with(|options| options.tell_categories = false).await;
+    s.put(1, "a.jpg", b"a");
+    s.put(0, "b.jpg", b"b");
+    assert_eq!(s.names("category:12-1").await, ["a.jpg"]);
+    assert_eq!(s.names("category:12-0").await, ["b.jpg"]);
+}
+
 #[tokio::test]
 async fn projects_come_in_pages_and_may_be_narrowed() {
     let s = setup().await;
