@@ -267,6 +267,16 @@ impl Locked<'_> {
         Ok(changed)
     }
 
+    /// Whether a body of this version is kept for good.
+    pub(super) fn is_pinned(&self, item: &ItemId, version: &ContentVersion) -> Result<bool> {
+        let found: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT 1 FROM body WHERE item = ?1 AND version = ?2 AND pinned = 1")?
+            .query_row(params![item.as_str(), version.as_str()], |row| row.get(0))
+            .optional()?;
+        Ok(found.is_some())
+    }
+
     /// Gives a body to another version (of an item that may have another id now), when that has none yet.
     pub(super) fn set_version(&self, id: BodyId, item: &ItemId, version: &ContentVersion) -> Result<bool> {
         let changed = self

@@ -158,6 +158,14 @@ impl Cache {
         self.set_pinned(item.clone(), None, false).await
     }
 
+    /// Whether this version of a file is kept for good.
+    pub async fn is_pinned(&self, entry: &Entry) -> Result<bool> {
+        let (shared, item, version) = (self.shared.clone(), entry.id.clone(), entry.version.clone());
+        self.shared
+            .blocking(move || shared.index.lock()?.is_pinned(&item, &version))
+            .await
+    }
+
     async fn set_pinned(&self, item: ItemId, version: Option<ContentVersion>, pinned: bool) -> Result<()> {
         let shared = self.shared.clone();
         self.shared

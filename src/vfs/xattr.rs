@@ -286,7 +286,10 @@ impl Vfs {
                 let told = self.blocking(move |vfs| vfs.altered_text(&entry)).await?;
                 told.ok_or(Error::NoData)?
             }
-            "pinned" => return Err(Error::NoData),
+            "pinned" => match entry {
+                Some(entry) if self.cache.is_pinned(entry).await? => "yes".to_owned(),
+                Some(_) | None => return Err(Error::NoData),
+            },
             _ => return Err(Error::NoData),
         };
         debug_assert!(OWN.contains(&name), "listed in the documentation");

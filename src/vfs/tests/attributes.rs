@@ -106,3 +106,21 @@ async fn the_time_of_a_folder_stays_as_a_program_set_it() {
         "of a published folder"
     );
 }
+
+/// `user.assetfs.pinned` was documented and never there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_file_says_so_also_after_a_restart() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"kept"[..]).expect("put");
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    let pinned = "user.assetfs.pinned";
+    assert!(rig.vfs.getxattr(ino, pinned).await.is_err());
+    let report = rig.vfs.pin("a.txt").await.expect("pinned");
+    assert_eq!((report.files, report.failed), (1, 0));
+    assert_eq!(rig.vfs.getxattr(ino, pinned).await.expect("pinned"), b"yes");
+    rig.crash().await;
+    assert_eq!(rig.vfs.getxattr(ino, pinned).await.expect("still"), b"yes");
+    rig.vfs.unpin("a.txt").await.expect("unpinned");
+    assert!(rig.vfs.getxattr(ino, pinned).await.is_err());
+}
