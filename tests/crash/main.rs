@@ -9,18 +9,20 @@ use std::time::{Duration, Instant};
 
 use assetfs::emulator::imagerelay::{self, ImageRelayOptions, Item, Running, Seed};
 
-/// Points in an ordinary run, which stays under two minutes.
-const POINTS: usize = 12;
+/// Points in an ordinary run, which stays under a minute.
+const POINTS: usize = 40;
 /// Points when everything is to be tested.
-const POINTS_FULL: usize = 48;
+const POINTS_FULL: usize = 400;
+/// Daemons that work and die at the same time: each waits for most of its life.
+const SIDE_BY_SIDE: usize = 6;
 /// How long the mount may take to come up.
 const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long any command may take.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
 /// Nothing in the background that would be counted, and uploads that begin while the work goes on.
-const OPTIONS: &str = "rate=0,poll=0,quiet=400ms,quiet_empty=400ms";
+const OPTIONS: &str = "rate=0,poll=0,quiet=200ms,quiet_empty=200ms";
 /// Longer than the quiet time: uploads begin while the work goes on.
-const PAUSE: Duration = Duration::from_millis(600);
+const PAUSE: Duration = Duration::from_millis(350);
 /// How long the server may work on what it was sent.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -31,6 +33,8 @@ enum Point {
     Never,
     /// When the server has seen so many requests.
     Request(u64),
+    /// When the journal and the folder of the staged bodies have changed so often, as far as that can be watched.
+    Disk(u64),
     /// After so many operations.
     Operation(usize),
 }
@@ -205,6 +209,23 @@ impl Stage {
         daemon
     }
 
+    /// What the journal's log and the staged bodies look like at the moment.
+    fn traces(&self) -> Vec<(PathBuf, u64)> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.dir.path().join("state")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(data) if data.is_dir() => folders.push(entry.path()),
+                    Ok(data) => found.push((entry.path(), data.len())),
+                    Err(_) => {}
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
     }
@@ -270,31 +291,48 @@ fn finish(mut command: Command) -> Output {
     child.wait_with_output().expect("its output")
 }
 
-/// Works until the daemon is dead or the work is done. Answers what is wanted after the last operation that succeeded,
-/// and after the one that was cut, if one was.
-fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> (Wanted, Option<Wanted>) {
+/// What was done before a crash.
+struct Worked {
+    /// What is wanted after the last operation that succeeded.
+    wanted: Wanted,
+    /// And after the one that was cut, if one was.
+    cut: Option<Wanted>,
+    /// How often the journal and the staged bodies were seen to change.
+    changes: u64,
+}
+
+/// Works until the daemon is dead or the work is done.
+fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> Worked {
     let folder = daemon.stage.mountpoint().join("work");
-    let counters = || daemon.stage.server.counters().api;
-    let base = counters();
+    let stage = daemon.stage;
+    let base = stage.server.counters().api;
     let over = AtomicBool::new(false);
     let pid = daemon.child.id().to_string();
     let mut cut = None;
+    let mut changes = 0;
     std::thread::scope(|scope| {
-        if let Point::Request(k) = point {
-            let (over, counters) = (&over, &counters);
-            let pid = pid.clone();
-            scope.spawn(move || {
-                while !over.load(Ordering::Relaxed) {
-                    if counters() >= base + k {
-                        let mut kill = Command::new("kill");
-                        kill.args(["-9", &pid]);
-                        finish(kill);
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_micros(300));
+        let (killer, over) = (pid.clone(), &over);
+        let watch = scope.spawn(move || {
+            let (mut changes, mut seen) = (0, stage.traces());
+            while !over.load(Ordering::Relaxed) {
+                let now = stage.traces();
+                changes += u64::from(now != seen);
+                seen = now;
+                let reached = match point {
+                    Point::Request(k) => stage.server.counters().api >= base + k,
+                    Point::Disk(k) => changes >= k,
+                    Point::Never | Point::Operation(_) => false,
+                };
+                if reached {
+                    let mut kill = Command::new("kill");
+                    kill.args(["-9", &killer]);
+                    finish(kill);
+                    break;
                 }
-            });
-        }
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            changes
+        });
         for (number, act) in work().iter().enumerate() {
             if matches!(point, Point::Operation(k) if k == number) {
                 break;
@@ -308,7 +346,7 @@ fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> (Wan
             }
             act.note(&mut wanted);
         }
-        if matches!(point, Point::Request(_)) {
+        if matches!(point, Point::Request(_) | Point::Disk(_)) {
             // The last uploads are killed too.
             let since = Instant::now();
             while daemon_is_alive(&pid) && since.elapsed() < Duration::from_secs(4) {
@@ -316,8 +354,9 @@ fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> (Wan
             }
         }
         over.store(true, Ordering::Relaxed);
+        changes = watch.join().expect("the watch ends");
     });
-    (wanted, cut)
+    Worked { wanted, cut, changes }
 }
 
 fn daemon_is_alive(pid: &str) -> bool {
@@ -350,12 +389,12 @@ fn differs(stored: &[(String, Vec<u8>, u64)], wanted: &Wanted) -> Option<String>
     stray.map(|(name, ..)| format!("{name} is too much"))
 }
 
-/// One crash; answers how many requests the whole work took.
-fn crash_at(point: Point) -> u64 {
+/// One crash; answers how many requests and changes of the disk there were.
+fn crash_at(point: Point) -> (u64, u64) {
     let (stage, before) = Stage::new();
     let mut daemon = stage.mount();
     let base = stage.server.counters().api;
-    let (wanted, cut) = work_until(&mut daemon, point, before);
+    let Worked { wanted, cut, changes } = work_until(&mut daemon, point, before);
     if !matches!(point, Point::Never) {
         daemon.kill();
         drop(daemon);
@@ -391,21 +430,34 @@ fn crash_at(point: Point) -> u64 {
     drop(daemon);
     let Stage { runtime, server, .. } = stage;
     runtime.block_on(server.shutdown());
-    requests
+    (requests, changes)
 }
 
 #[test]
 fn what_was_closed_is_in_the_store_once_whenever_the_daemon_dies() {
     let full = std::env::var("ASSETFS_TEST_FULL").is_ok_and(|v| v == "1");
     let points = if full { POINTS_FULL } else { POINTS };
-    let requests = crash_at(Point::Never);
-    let operations = points / 3;
-    for i in 0..points - operations {
-        crash_at(Point::Request(1 + requests * i as u64 / (points - operations) as u64));
-    }
-    for i in 0..operations {
-        crash_at(Point::Operation(1 + i * work().len() / operations));
-    }
+    let (requests, changes) = crash_at(Point::Never);
+    let operations = (points / 4).min(work().len());
+    let rest = (points - operations) as u64;
+    let (by_request, by_disk) = (rest / 2, rest - rest / 2);
+    let mut queue: Vec<Point> = (0..by_request)
+        .map(|i| Point::Request(1 + requests * i / by_request))
+        .chain((0..by_disk).map(|i| Point::Disk(1 + changes * i / by_disk)))
+        .chain((0..operations).map(|i| Point::Operation(1 + i * work().len() / operations)))
+        .collect();
+    queue.reverse();
+    let queue = std::sync::Mutex::new(queue);
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                let next = || queue.lock().expect("nobody panics with it").pop();
+                while let Some(point) = next() {
+                    crash_at(point);
+                }
+            });
+        }
+    });
 }
 
 #[test]
