@@ -11,6 +11,7 @@ use crate::daemon::config::Config;
 use crate::daemon::options::MountOptions;
 use crate::daemon::places::Places;
 use crate::daemon::run::{Plan, run as run_mount};
+use crate::daemon::service::ServiceManager;
 use crate::daemon::source::{Source, StoreKind};
 use crate::daemon::{Failure, mountpoint};
 use crate::disk::create_private_dir;
@@ -79,7 +80,7 @@ async fn show(server: &BuiltIn, place: &Path, scratch: &Scratch, places: &Places
         },
     };
     let kind = server.kind();
-    let ending = run_mount(plan, |place| {
+    let ending = run_mount(plan, ServiceManager::default(), |place| {
         if let Err(failure) = output::line(what_to_try(kind, place)) {
             output::say(failure);
         }

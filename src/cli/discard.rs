@@ -13,7 +13,11 @@ use crate::vfs::QueueItem;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The change's number in `assetfs queue`
-    id: u64,
+    #[arg(required_unless_present = "held")]
+    id: Option<u64>,
+    /// All deletions that are held: what was to be deleted shows again
+    #[arg(long, conflicts_with = "id")]
+    held: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -23,18 +27,25 @@ pub struct Args {
 
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let mount = args.on.find(places)?;
+    let Some(id) = args.id else {
+        // Nothing is lost by that, so nobody is asked.
+        let answer = ask(&mount.socket, &Request::DiscardHeld)?;
+        let changes = answer["changes"].as_u64().unwrap_or_default() as usize;
+        output::line(format_args!("{} taken back", output::count(changes, "deletion")))?;
+        return Ok(ExitCode::SUCCESS);
+    };
     if !args.yes {
         let queue: Vec<QueueItem> =
             serde_json::from_value(ask(&mount.socket, &Request::Queue)?).map_err(Failure::new)?;
         let item = queue
             .iter()
-            .find(|item| item.id == args.id)
-            .ok_or_else(|| Failure::new(format!("there is no change {} in the queue", args.id)))?;
+            .find(|item| item.id == id)
+            .ok_or_else(|| Failure::new(format!("there is no change {id} in the queue: see `assetfs queue`")))?;
         if !is_wanted(item)? {
             return Err(Failure::new("nothing was discarded"));
         }
     }
-    ask(&mount.socket, &Request::Discard { id: args.id })?;
+    ask(&mount.socket, &Request::Discard { id })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use super::output;
 use crate::daemon::places::{LOG_NAME, Places};
 use crate::daemon::{Failure, registry};
-use crate::telemetry::older_log;
+use crate::telemetry::{IDENTIFIER, STORE_FIELD, journal_socket, older_log};
 
 /// How often a followed log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -31,12 +31,6 @@ pub struct Args {
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     let wanted = args.target.as_deref().map(|target| store_of(target, places));
     let logs = logs_of(&places.state, wanted.as_deref())?;
-    if logs.is_empty() {
-        return Err(Failure::new(match wanted {
-            Some(store) => format!("{store} has no log: it was never mounted in the background"),
-            None => format!("there is no log in {}", places.state.display()),
-        }));
-    }
     let headed = logs.len() > 1;
     let mut tails: Vec<Tail> = logs.into_iter().map(Tail::new).collect();
     for tail in &mut tails {
@@ -48,20 +42,62 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    if args.follow {
-        follow(&mut tails)?;
+    let mut journal = match journal_socket() {
+        Some(_) => journal(wanted.as_deref(), args.follow),
+        None => None,
+    };
+    if tails.is_empty() && journal.is_none() {
+        return Err(Failure::new(match wanted {
+            Some(store) => format!("{store} has no log: it was never mounted in the background"),
+            None => format!("there is no log in {}", places.state.display()),
+        }));
     }
-    Ok(ExitCode::SUCCESS)
+    let outcome = match args.follow {
+        true => follow(&mut tails, journal.as_mut()),
+        false => Ok(()),
+    };
+    if let Some(mut journal) = journal {
+        if args.follow && journal.kill().is_err() {
+            tracing::debug!("the journal's reader has ended by itself");
+        }
+        journal.wait().map_err(Failure::new)?;
+    }
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// The system's journal, read by its own program; nothing where that is missing.
+fn journal(store: Option<&str>, follow: bool) -> Option<Child> {
+    let mut reader = Command::new("journalctl");
+    reader.args([
+        "--quiet",
+        "--no-pager",
+        "--output",
+        "short-iso",
+        "--identifier",
+        IDENTIFIER,
+    ]);
+    reader.args(store.map(|store| format!("{STORE_FIELD}={store}")));
+    if follow {
+        reader.arg("--follow");
+    }
+    reader.stdin(Stdio::null()).spawn().ok()
 }
 
 /// Prints what is written, until nobody reads or the user ends it.
-fn follow(tails: &mut [Tail]) -> Result<(), Failure> {
+fn follow(tails: &mut [Tail], mut journal: Option<&mut Child>) -> Result<(), Failure> {
     loop {
         std::thread::sleep(LOOK_EVERY);
         for tail in &mut *tails {
             if !tail.print_new()? {
                 return Ok(());
             }
+        }
+        let ended = journal
+            .as_mut()
+            .map_or(Ok(None), |journal| journal.try_wait())
+            .map_err(Failure::new)?;
+        if ended.is_some() && tails.is_empty() {
+            return Ok(());
         }
     }
 }

@@ -44,7 +44,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::daemon::detach;
 use crate::daemon::places::{Places, PlacesArgs};
 use crate::daemon::{Failure, Status};
-use crate::telemetry::{LogConfig, LogFormat, LogTarget};
+use crate::telemetry::{LogConfig, LogFormat, LogLevel, LogTarget, under_systemd};
 
 /// Mount a digital-asset library, an archive or a CMS's uploads as a drive
 #[derive(Debug, Parser)]
@@ -61,12 +61,15 @@ struct Cli {
 struct Global {
     #[command(flatten)]
     places: PlacesArgs,
-    /// Say more; twice: every request
+    /// Say more; twice: even more
     #[arg(long, short, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
-    /// Log as one JSON object a line
-    #[arg(long, global = true)]
-    log_json: bool,
+    /// What is worth a line in the log [default: warn; of a daemon without a terminal: info]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    log_level: Option<LogLevel>,
+    /// How a line of the log is written [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<LogFormat>,
     /// The whole command line, to start this program with once more.
     #[arg(skip)]
     words: Vec<OsString>,
@@ -208,14 +211,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
 
 impl Global {
     fn log_to(&self, target: LogTarget) -> Result<(), Failure> {
+        // A daemon's log is read when something went wrong, so it tells what happened.
+        let usual = match detach::is_detached() || under_systemd() {
+            true => LogLevel::Info,
+            false => LogLevel::Warn,
+        };
         let config = LogConfig {
-            // A daemon's log is read when something went wrong, so it tells what happened.
-            verbosity: self.verbose.max(u8::from(detach::is_detached())),
-            format: if self.log_json {
-                LogFormat::Json
-            } else {
-                LogFormat::Text
-            },
+            level: self.log_level.unwrap_or(usual).raised(self.verbose),
+            format: self.log_format.unwrap_or_default(),
             target,
         };
         crate::telemetry::init(&config).map_err(|e| Failure::new(format!("cannot open the log: {e}")))

@@ -8,10 +8,11 @@ use crate::daemon::config::Config;
 use crate::daemon::options::MountOptions;
 use crate::daemon::places::{Places, is_root};
 use crate::daemon::run::{Plan, run as run_mount};
+use crate::daemon::service::ServiceManager;
 use crate::daemon::source::Source;
 use crate::daemon::{Failure, credentials, detach, mountpoint};
 use crate::fuse::mounts;
-use crate::telemetry::LogTarget;
+use crate::telemetry::{LogTarget, journal_socket};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -97,11 +98,22 @@ fn leave(plan: &Plan, global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// To the system's journal, or to a file where there is none.
+fn log_in_the_background(plan: &Plan, global: &Global) -> Result<(), Failure> {
+    if let Some(socket) = journal_socket() {
+        let store = plan.source.name.clone();
+        if global.log_to(LogTarget::Journal { socket, store }).is_ok() {
+            return Ok(());
+        }
+    }
+    let log = plan.places.store(&plan.source.state_name())?.log();
+    global.log_to(LogTarget::File(log))
+}
+
 /// Mounts and serves until the mount ends.
 fn stay(mut plan: Plan, global: &Global) -> Result<ExitCode, Failure> {
     if detach::is_detached() {
-        let log = plan.places.store(&plan.source.state_name())?.log();
-        global.log_to(LogTarget::File(log))?;
+        log_in_the_background(&plan, global)?;
     } else {
         global.log_to(LogTarget::Stderr)?;
     }
@@ -109,7 +121,11 @@ fn stay(mut plan: Plan, global: &Global) -> Result<ExitCode, Failure> {
     plan.credentials = credentials::collect(kind, &name, &plan.source.section, |name| std::env::var(name).ok())?;
     let runtime = super::runtime()?;
     let mountpoint = plan.mountpoint.clone();
-    let ending = runtime.block_on(run_mount(plan, |place: &Path| {
+    let service = match detach::is_detached() {
+        true => ServiceManager::default(),
+        false => ServiceManager::of_this_process(),
+    };
+    let ending = runtime.block_on(run_mount(plan, service, |place: &Path| {
         if detach::is_detached() {
             detach::report(Ok(()));
             // The folder that the command was started in must not be kept busy.

@@ -85,38 +85,6 @@ pub fn count(number: usize, word: &str) -> String {
     }
 }
 
-/// An object as indented `name: value` lines.
-pub fn tree(value: &Value, depth: usize) -> String {
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| match value {
-                Value::Object(inner) if !inner.is_empty() => format!("{indent}{name}:\n{}", tree(value, depth + 1)),
-                Value::Array(inner) if !inner.is_empty() => format!("{indent}{name}:\n{}", tree(value, depth + 1)),
-                _ => format!("{indent}{name}: {}\n", plain(value)),
-            })
-            .collect(),
-        Value::Array(items) => items
-            .iter()
-            .map(|item| match item {
-                Value::Object(_) => format!("{indent}-\n{}", tree(item, depth + 1)),
-                _ => format!("{indent}- {}\n", plain(item)),
-            })
-            .collect(),
-        _ => format!("{indent}{}\n", plain(value)),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        Value::Object(_) | Value::Array(_) => "none".into(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,15 +93,5 @@ mod tests {
     fn sizes_are_short() {
         assert_eq!(size(17), "17 B");
         assert_eq!(size(7_340_032), "7.0 MiB");
-    }
-
-    #[test]
-    fn objects_become_lines() {
-        let value =
-            json!({"store": "studio", "pending": {"changes": 2, "oldest": null}, "problems": ["a"], "none": []});
-        assert_eq!(
-            tree(&value, 0),
-            "store: studio\npending:\n  changes: 2\n  oldest: -\nproblems:\n  - a\nnone: none\n"
-        );
     }
 }

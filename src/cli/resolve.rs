@@ -24,6 +24,7 @@ pub struct Args {
     /// The conflict's number in `assetfs queue`
     id: u64,
     /// What stays
+    #[arg(long)]
     keep: KeepChoice,
     #[command(flatten)]
     on: On,

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::output;
-use crate::daemon::control::{Request, ask};
+use super::sync::Bar;
+use crate::daemon::control::{Request, ask_with_progress};
 use crate::daemon::places::Places;
 use crate::daemon::registry::{self, MountRecord};
 use crate::daemon::{Failure, Status};
@@ -55,7 +56,10 @@ fn orderly(mount: &MountRecord, wait: Option<u64>) -> Result<ExitCode, Failure> 
         lazy: false,
         wait_ms: wait.map(|seconds| seconds.saturating_mul(1000)),
     };
-    let report = serde_json::from_value(ask(&mount.socket, &request)?).map_err(Failure::new)?;
+    let mut bar = Bar::new();
+    let answer = ask_with_progress(&mount.socket, &request, |under_way| bar.show(under_way));
+    bar.end();
+    let report = serde_json::from_value(answer?).map_err(Failure::new)?;
     let since = Instant::now();
     // A mount that follows at once must find the store's lock free.
     while registry::is_alive(mount.pid) && since.elapsed() < EXIT_WAIT {

@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 use super::Failure;
 use super::control::Drive;
 use super::ledger::account_key;
-use super::options::{CommitWhen, MountOptions};
+use super::meter::Meter;
+use super::options::{CommitWhen, ConflictsGo, MountOptions};
 use super::places::{StorePlaces, own_ids};
 use super::run::Plan;
 use super::stores::{self, Built};
@@ -20,7 +21,7 @@ use crate::http::Client;
 use crate::journal::{Binding, Journal, UploaderConfig};
 use crate::model::{Entry, Ino, Kind, Name, SystemClock};
 use crate::telemetry::Operations;
-use crate::vfs::{Commit, Parts, Vfs, VfsConfig};
+use crate::vfs::{Commit, Conflicts, Parts, Vfs, VfsConfig};
 
 /// How long a mount that knows its tree already waits for the store before it goes on without.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -41,10 +42,12 @@ pub struct Stack {
     pub vfs: Vfs,
     /// Nothing can be changed, because the options say so.
     pub read_only: bool,
-    /// For figures.
+    /// What asks the store.
     pub client: Arc<Client>,
     /// What programs asked of the mount.
     pub operations: Arc<Operations>,
+    /// How fast bytes leave.
+    pub meter: Arc<Meter>,
 }
 
 impl Stack {
@@ -54,6 +57,7 @@ impl Stack {
             vfs: self.vfs.clone(),
             client: self.client.clone(),
             operations: self.operations.clone(),
+            meter: self.meter.clone(),
         }
     }
 }
@@ -99,6 +103,7 @@ pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failur
         read_only,
         client: built.client,
         operations: Operations::shared(),
+        meter: Arc::new(Meter::new(clock)),
     })
 }
 
@@ -300,6 +305,10 @@ fn vfs_config(options: &MountOptions, read_only: bool) -> VfsConfig {
         read_only,
         login_may_not: None,
         no_delete: options.no_delete.unwrap_or(usual.no_delete),
+        conflicts: match options.conflicts {
+            Some(ConflictsGo::Upload) => Conflicts::Upload,
+            Some(ConflictsGo::Local) | None => Conflicts::Local,
+        },
         commit: match options.commit {
             Some(CommitWhen::Close) => Commit::Close,
             Some(CommitWhen::Fsync) => Commit::Fsync,

@@ -29,6 +29,15 @@ pub enum ImagesWhen {
     Refuse,
 }
 
+/// Where the version made here goes when somebody else was faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConflictsGo {
+    /// Beside the other one, on this machine, until `assetfs resolve`.
+    Local,
+    /// To the store, as a file of its own.
+    Upload,
+}
+
 /// Everything that a mount can be told; what is not said is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct MountOptions {
@@ -50,6 +59,10 @@ pub struct MountOptions {
     /// Which call waits until the store has the file [default: background]
     #[arg(long, value_name = "WHEN")]
     pub commit: Option<CommitWhen>,
+    /// Where your version goes when somebody else changed the file too: `local`, beside theirs until `assetfs resolve`,
+    /// or `upload`, as a file of its own [default: local]
+    #[arg(long, value_name = "WHERE")]
+    pub conflicts: Option<ConflictsGo>,
     /// Let nothing be deleted from the store
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub no_delete: Option<bool>,
@@ -159,7 +172,7 @@ pub struct MountOptions {
     /// Where the store reaches that proxy: the webhooks are subscribed at mount and taken back at unmount
     #[arg(long, value_name = "URL")]
     pub webhook_url: Option<url::Url>,
-    /// How long uploads may go on after the mount is gone [default: 5m, on a signal 60s]
+    /// How long uploads may go on after the mount is gone, or after SIGTERM [default: 60s]
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub drain: Option<Duration>,
 }
@@ -225,6 +238,7 @@ impl MountOptions {
             gid,
             umask,
             commit,
+            conflicts,
             no_delete,
             delete_max,
             strict_names,

@@ -1,6 +1,7 @@
 //! The life of a mount: take the store's lock, put the stack together, mount, serve, unmount, upload what is left.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,11 +11,13 @@ use super::assemble::{self, Stack};
 use super::control::{Server, UnmountAsked};
 use super::credentials::Credentials;
 use super::options::MountOptions;
-use super::places::Places;
+use super::places::{Places, StorePlaces};
 use super::registry::{Registered, socket_of};
+use super::service::ServiceManager;
 use super::source::Source;
+use super::watcher::Watcher;
 use super::webhooks::Webhooks;
-use super::{Failure, metrics, mountpoint};
+use super::{Failure, metrics, mountpoint, sleep};
 use crate::disk::LockFile;
 use crate::fuse::{Mount, MountConfig, mounts};
 use crate::vfs::SyncReport;
@@ -22,11 +25,17 @@ use crate::vfs::SyncReport;
 /// How long a new mount waits for the daemon that had the store before it.
 const LOCK_WAIT: Duration = Duration::from_secs(120);
 
-/// How long uploads may go on after somebody unmounted.
-const DRAIN: Duration = Duration::from_secs(300);
+/// How long uploads may go on when the mount is gone or a signal came: service managers do not wait much longer.
+const DRAIN: Duration = Duration::from_secs(60);
 
-/// How long they may after a signal: service managers do not wait much longer.
-const DRAIN_ON_SIGNAL: Duration = Duration::from_secs(60);
+/// The same for who asked in words, and sees how far it is.
+const DRAIN_WHEN_ASKED: Duration = Duration::from_secs(300);
+
+/// How long chunks that are under way then may take.
+const CHUNKS: Duration = Duration::from_secs(20);
+
+/// Files named in the log when something is left.
+const LEFT_NAMED_MAX: usize = 20;
 
 /// How long files that are still open keep a mount that was taken away.
 const IN_USE: Duration = Duration::from_secs(10);
@@ -70,34 +79,45 @@ enum End {
     Asked(UnmountAsked),
 }
 
-/// Mounts, calls `ready` when the mount can be used, and returns when it has ended.
-pub async fn run(plan: Plan, ready: impl FnOnce(&Path)) -> Result<Ending, Failure> {
-    let mut signals = Signals::new()?;
-    let places = plan.places.store(&plan.source.state_name())?;
-    let lock_path = places.lock();
-    let lock = tokio::select! {
-        lock = tokio::task::spawn_blocking(move || LockFile::acquire(&lock_path, LOCK_WAIT)) => lock.map_err(Failure::new)?,
-        () = signals.any() => return Err(Failure::new("interrupted before the mount was there")),
-    };
-    let lock = lock.map_err(|e| match e.kind() {
+/// Takes the lock of the store's state; a daemon that still drains is waited for.
+pub(super) async fn lock_state(plan: &Plan, places: &StorePlaces, wait: Duration) -> Result<LockFile, Failure> {
+    let path = places.lock();
+    let lock = tokio::task::spawn_blocking(move || LockFile::acquire(&path, wait));
+    lock.await.map_err(Failure::new)?.map_err(|e| match e.kind() {
         std::io::ErrorKind::WouldBlock => Failure::new(format!(
             "{} is mounted already by this user; `assetfs status` shows where",
             plan.source.name
         )),
         _ => e.into(),
-    })?;
+    })
+}
+
+/// Mounts, calls `ready` when the mount can be used, and returns when it has ended. `service` hears how it goes.
+pub async fn run(plan: Plan, service: ServiceManager, ready: impl FnOnce(&Path)) -> Result<Ending, Failure> {
+    let mut signals = Signals::new()?;
+    let places = plan.places.store(&plan.source.state_name())?;
+    let service = Arc::new(service);
+    service.status("waiting for the store's lock");
+    let lock = tokio::select! {
+        lock = lock_state(&plan, &places, LOCK_WAIT) => lock?,
+        () = signals.any() => return Err(Failure::new("interrupted before the mount was there")),
+    };
+    service.status("asking the store");
     let stack = tokio::select! {
         stack = assemble::assemble(&plan, &places) => stack?,
         () = signals.any() => return Err(Failure::new("interrupted before the mount was there")),
     };
-    let served = serve(&plan, &stack, &mut signals, ready).await;
+    let sleep = tokio::spawn(sleep::follow(stack.vfs.clone(), stack.client.clone()));
+    let served = serve(&plan, &stack, &service, &mut signals, ready).await;
     let ending = match served {
-        Ok(served) => Ok(finish(&plan, &stack, served, &mut signals).await),
+        Ok(served) => Ok(finish(&plan, &places, &stack, &service, served, &mut signals).await),
         Err(failure) => {
-            stack.vfs.shutdown(Duration::ZERO).await;
+            stack.vfs.stop().await;
+            stack.vfs.close().await;
             Err(failure)
         }
     };
+    sleep.abort();
     drop(lock);
     ending
 }
@@ -106,6 +126,7 @@ pub async fn run(plan: Plan, ready: impl FnOnce(&Path)) -> Result<Ending, Failur
 async fn serve(
     plan: &Plan,
     stack: &Stack,
+    service: &Arc<ServiceManager>,
     signals: &mut Signals,
     ready: impl FnOnce(&Path),
 ) -> Result<Served, Failure> {
@@ -148,7 +169,20 @@ async fn serve(
     };
     tracing::info!(store = %plan.source.name, mountpoint = %place.display(), "mounted");
     ready(&place);
+    service.ready(&format!("{} at {}", plan.source.name, place.display()));
+    let watcher = Watcher {
+        vfs: stack.vfs.clone(),
+        client: stack.client.clone(),
+        meter: stack.meter.clone(),
+        service: service.clone(),
+        store: plan.source.name.clone(),
+        configured: !plan.source.section.is_empty(),
+        mountpoint: place.clone(),
+    };
+    let watcher = tokio::spawn(watcher.run());
     let (answer, drain) = until_end(plan, &mount, &mut asked, signals).await;
+    watcher.abort();
+    service.stopping("sending what is left", drain + CHUNKS + IN_USE);
     // Who found the mount may no longer use it; who asked for its end still waits for an answer.
     drop(registered);
     if tokio::time::timeout(IN_USE, mount.ended()).await.is_err() {
@@ -179,10 +213,10 @@ async fn until_end(
             End::Gone => return (None, drain.unwrap_or(DRAIN)),
             End::Signal => {
                 leave(mount).await;
-                return (None, drain.unwrap_or(DRAIN_ON_SIGNAL));
+                return (None, drain.unwrap_or(DRAIN));
             }
             End::Asked(asked) => match mount.unmount(asked.lazy).await {
-                Ok(()) => return (Some(asked.answer), asked.wait.or(drain).unwrap_or(DRAIN)),
+                Ok(()) => return (Some(asked.answer), asked.wait.or(drain).unwrap_or(DRAIN_WHEN_ASKED)),
                 Err(error) => refuse(asked.answer, &error, mount.mountpoint()),
             },
         }
@@ -214,26 +248,22 @@ async fn leave(mount: &Mount) {
 }
 
 /// Uploads what is left for as long as it may take, and says what stays for the next mount.
-async fn finish(plan: &Plan, stack: &Stack, served: Served, signals: &mut Signals) -> Ending {
+async fn finish(
+    plan: &Plan,
+    places: &StorePlaces,
+    stack: &Stack,
+    service: &ServiceManager,
+    served: Served,
+    signals: &mut Signals,
+) -> Ending {
     let Served { answer, drain, server } = served;
-    let draining = stack.vfs.shutdown(drain);
-    tokio::pin!(draining);
-    let report = tokio::select! {
-        report = &mut draining => report,
-        () = signals.any() => {
-            tracing::info!("a second signal: uploads stop here and go on with the next mount");
-            stack.vfs.shutdown(Duration::ZERO).await
-        }
-    };
-    if report.pending + report.parked + report.held > 0 {
-        tracing::warn!(
-            store = %plan.source.name,
-            pending = report.pending,
-            parked = report.parked,
-            held = report.held,
-            "changes are kept on this machine and go on with the next mount"
-        );
+    tokio::select! {
+        _ = stack.vfs.drain(drain) => {}
+        () = signals.any() => tracing::info!("a second signal: uploads stop here and go on with the next mount"),
     }
+    service.stopping("chunks under way finish", CHUNKS);
+    let report = come_to_rest(stack).await;
+    say_what_is_left(plan, places, stack, &report).await;
     if let Some(answer) = answer
         && answer.send(Ok(report.clone())).is_ok()
     {
@@ -242,6 +272,50 @@ async fn finish(plan: &Plan, stack: &Stack, served: Served, signals: &mut Signal
     }
     drop(server);
     Ending { report }
+}
+
+/// Nothing new is sent; chunks under way finish. Answers what is left.
+pub(super) async fn come_to_rest(stack: &Stack) -> SyncReport {
+    let stopped = async {
+        // The drive first: what fails at the gate from then on fails because the mount ends.
+        tokio::join!(stack.vfs.stop(), async { stack.client.shut() });
+    };
+    if tokio::time::timeout(CHUNKS, stopped).await.is_err() {
+        tracing::info!("a request under way does not end: it is looked into at the next mount");
+    }
+    let report = stack.vfs.drain(Duration::ZERO).await;
+    stack.client.resume();
+    stack.vfs.close().await;
+    report
+}
+
+/// What is not in the store, and where it is kept.
+async fn say_what_is_left(plan: &Plan, places: &StorePlaces, stack: &Stack, report: &SyncReport) {
+    if report.is_clean() {
+        return;
+    }
+    let left = stack.vfs.queue(None).await.unwrap_or_default();
+    let left: Vec<_> = left.iter().filter(|item| item.state != "local").collect();
+    for item in left.iter().take(LEFT_NAMED_MAX) {
+        tracing::warn!(
+            id = item.id,
+            state = %item.state,
+            bytes = item.bytes,
+            "left: {} {}",
+            item.what,
+            item.path
+        );
+    }
+    tracing::warn!(
+        pending = report.pending,
+        parked = report.parked,
+        held = report.held,
+        "{} changes are not in {}: they are kept in {} and go on with the next mount, or with `assetfs sync {}`",
+        left.len(),
+        plan.source.name,
+        places.state.display(),
+        plan.source.name
+    );
 }
 
 fn mount_config(plan: &Plan, stack: &Stack, place: &Path) -> MountConfig {

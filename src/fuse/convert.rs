@@ -79,7 +79,7 @@ pub fn absent() -> FileAttr {
 
 /// How long attributes hold: a file of no bytes may be one whose size the store has not told yet, so it is asked again.
 pub fn attr_ttl(attr: &Attr) -> Duration {
-    if attr.kind == Kind::File && attr.size == 0 {
+    if (attr.kind == Kind::File && attr.size == 0) || crate::vfs::is_note(attr.ino) {
         Duration::ZERO
     } else {
         TTL

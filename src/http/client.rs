@@ -12,10 +12,11 @@ use url::Url;
 use super::answer::Origin;
 use super::budget::Permit;
 use super::counters::Counters;
+use super::gate::Gate;
 use super::pulse::Pulse;
 use super::{
-    Answer, Body, BodyError, Budget, Class, Context, Error, ErrorKind, Request, Response, Retry, Snapshot, Unavailable,
-    current_context, excerpt, pushback, redirect,
+    Answer, Body, BodyError, Budget, Class, Context, Error, ErrorKind, Login, Request, Response, Retry, Snapshot,
+    Unavailable, current_context, excerpt, pushback, redirect,
 };
 use crate::model::{SharedClock, Timestamp};
 
@@ -85,6 +86,7 @@ pub struct Client {
     config: ClientConfig,
     clock: SharedClock,
     counters: Arc<Counters>,
+    gate: Gate,
 }
 
 /// One attempt's way: the address now, and whether the secrets may go there.
@@ -122,6 +124,7 @@ impl Client {
             config,
             clock,
             counters: Arc::default(),
+            gate: Gate::default(),
         }))
     }
 
@@ -138,6 +141,36 @@ impl Client {
     /// What was done so far.
     pub fn snapshot(&self) -> Snapshot {
         self.counters.snapshot(self.config.budget.state())
+    }
+
+    /// What is known about the login.
+    pub fn login(&self) -> Login {
+        self.counters.login()
+    }
+
+    /// Bytes of request bodies sent so far.
+    pub fn sent_bytes(&self) -> u64 {
+        self.counters.sent_bytes()
+    }
+
+    /// New requests wait, until [`Client::resume`]; those under way finish.
+    pub fn hold(&self) {
+        self.gate.hold();
+    }
+
+    /// New requests fail from now on, also those that wait; those under way finish.
+    pub fn shut(&self) {
+        self.gate.shut();
+    }
+
+    /// Requests are sent again.
+    pub fn resume(&self) {
+        self.gate.open();
+    }
+
+    /// Waits until no request is under way.
+    pub async fn at_rest(&self) {
+        self.gate.at_rest().await;
     }
 
     /// Sends a request and reads its whole answer; a broken answer to a safe request is asked for again.
@@ -225,6 +258,9 @@ impl Client {
             // Another server's allowance is its own.
             let budgeted = request.budgeted && hop.trusted;
             let permit = self.permit(&origin, budgeted, context.class, wait_max).await?;
+            let Some(_under_way) = self.gate.enter().await else {
+                return Err(origin.error(ErrorKind::Connect).because("the mount has ended"));
+            };
             self.counters.sent(request.route, context, budgeted, persistence.repeat);
             let response = self.exchange(request, &hop, origin, permit).await?;
             match redirect::target(&request.method, &hop.url, response.status(), response.headers()) {

@@ -140,6 +140,14 @@ impl Counters {
         self.0.lock().bytes_in += bytes as u64;
     }
 
+    pub(super) fn login(&self) -> Login {
+        self.0.lock().login.clone()
+    }
+
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.0.lock().bytes_out
+    }
+
     pub(super) fn snapshot(&self, budget: BudgetState) -> Snapshot {
         Snapshot {
             budget,

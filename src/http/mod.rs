@@ -16,6 +16,7 @@ mod context;
 mod counters;
 mod error;
 mod excerpt;
+mod gate;
 mod multipart;
 mod pulse;
 mod pushback;

@@ -4,6 +4,7 @@
 //! these changes laid over it ([`Overlay`]); the uploader plans the next step that brings the store closer
 //! to the wanted state, carries it out, and asks again.
 
+mod brake;
 mod change;
 mod db;
 mod doubt;

@@ -301,11 +301,7 @@ impl Uploader {
             return self.forget(change).await;
         };
         if self.brakes(change) {
-            self.world.problem(
-                change.ino,
-                "held: more deletions than delete_max allows; approve or discard them",
-            );
-            self.update(change.ino, Durability::Synced, |c| c.state = State::Held);
+            self.hold(change.ino);
             return Ok(Acted::Rest);
         }
         let stored;

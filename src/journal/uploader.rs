@@ -1,6 +1,6 @@
 //! Brings the store to what people see here: takes changes as they become ready, parent before child, many at a time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::http::{Class, Context, with_context};
 use crate::model::{Entry, Ino, ItemId, Kind, SharedClock, Timestamp};
 use crate::store::{Capabilities, ErrorKind, IdScheme, Retry, SharedStore, SiblingNames, StoreError};
 
+use super::brake::{self, Brake};
 use super::outcome::{self, Verdict};
 use super::plan::{Facts, Folder, Occupant, Step, plan};
 use super::world::World;
@@ -22,8 +23,6 @@ const NODES_IN_FLIGHT_MAX: usize = 16;
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
 /// Steps of one node without a pause: more means that planning does not converge.
 const STEPS_MAX: usize = 16;
-/// Window of the deletion brake.
-const DELETE_WINDOW: Duration = Duration::from_secs(600);
 
 /// What the uploader is allowed.
 #[derive(Clone, Debug)]
@@ -58,7 +57,7 @@ pub struct Uploader {
     /// Held shared by every step, and alone by the move of a folder whose path is in the ids below it.
     paths: tokio::sync::RwLock<()>,
     pub(super) uploads: Semaphore,
-    deletions: Mutex<VecDeque<Timestamp>>,
+    brake: Mutex<Brake>,
     stop: watch::Sender<bool>,
 }
 
@@ -90,7 +89,7 @@ impl Uploader {
             nodes: Arc::new(Semaphore::new(NODES_IN_FLIGHT_MAX)),
             paths: tokio::sync::RwLock::default(),
             uploads: Semaphore::new(UPLOADS_IN_FLIGHT_MAX),
-            deletions: Mutex::default(),
+            brake: Mutex::default(),
             stop: watch::Sender::new(false),
         })
     }
@@ -361,10 +360,22 @@ impl Uploader {
     }
 
     async fn failed(&self, change: &Change, step: &Step, error: &StoreError) {
+        if *self.stop.borrow() && error.kind == ErrorKind::Network && error.retry == Retry::Never {
+            // It was not sent because the mount ends, which is no failure: the next mount begins where this one stopped.
+            return;
+        }
         let now = self.clock.now();
         let verdict = outcome::failed(change, step, error, now, rand::random::<f64>());
-        if error.kind != ErrorKind::Cancelled {
-            tracing::warn!(ino = change.ino.0, ?verdict, "{error}");
+        match &verdict {
+            // Told once, with the path, as a problem.
+            Verdict::Park(_) | Verdict::Restore(_) | Verdict::Conflict => {
+                tracing::debug!(ino = change.ino.0, ?verdict, "{error}");
+            }
+            Verdict::Later(_) | Verdict::Look(_) | Verdict::Gone | Verdict::Missing(_) => {
+                if error.kind != ErrorKind::Cancelled {
+                    tracing::warn!(ino = change.ino.0, ?verdict, "{error}");
+                }
+            }
         }
         let text = error.to_string();
         let verdict_is_certain = error.retry != Retry::Ambiguous;
@@ -442,19 +453,21 @@ impl Uploader {
 
     /// Whether one more deletion goes beyond the brake.
     pub(super) fn brakes(&self, change: &Change) -> bool {
-        if self.config.delete_max == 0 || change.approved {
-            return false;
+        let max = self.config.delete_max;
+        !change.approved && !self.brake.lock().lets_pass(change.ino, self.clock.now(), max)
+    }
+
+    /// A deletion beyond the brake waits for the user.
+    pub(super) fn hold(&self, ino: Ino) {
+        if self.brake.lock().is_to_tell() {
+            let (max, minutes) = (self.config.delete_max, brake::WINDOW.as_secs() / 60);
+            let text = format!(
+                "more than {max} deletions within {minutes} minutes: this one and those after it are held until \
+                 `assetfs approve`, or taken back with `assetfs discard --held`"
+            );
+            self.world.problem(ino, &text);
         }
-        let now = self.clock.now();
-        let mut deletions = self.deletions.lock();
-        while deletions.front().is_some_and(|at| now.since(*at) > DELETE_WINDOW) {
-            deletions.pop_front();
-        }
-        if deletions.len() >= self.config.delete_max {
-            return true;
-        }
-        deletions.push_back(now);
-        false
+        self.update(ino, Durability::Synced, |change| change.state = State::Held);
     }
 
     /// The item is gone in the store.

@@ -14,6 +14,16 @@ pub enum Commit {
     Fsync,
 }
 
+/// What becomes of the version made here when somebody else was faster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conflicts {
+    /// It stays beside the other one, on this machine, until the user resolves it.
+    #[default]
+    Local,
+    /// It is sent as a file of its own, under its conflict name.
+    Upload,
+}
+
 /// The choices of one mount.
 #[derive(Clone, Debug)]
 pub struct VfsConfig {
@@ -29,6 +39,8 @@ pub struct VfsConfig {
     pub login_may_not: Option<&'static str>,
     /// Nothing published may be deleted.
     pub no_delete: bool,
+    /// What becomes of the losing side of a conflict.
+    pub conflicts: Conflicts,
     /// When a save counts as done.
     pub commit: Commit,
     /// How long a change waits for the next one before it is sent.
@@ -66,6 +78,7 @@ impl Default for VfsConfig {
             read_only: false,
             login_may_not: None,
             no_delete: false,
+            conflicts: Conflicts::Local,
             commit: Commit::Background,
             quiet: Duration::from_secs(2),
             quiet_empty: Duration::from_secs(30),

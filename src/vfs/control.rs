@@ -6,12 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::journal::{Change, Durability, Phase, Placing, State, Write};
+use crate::journal::{Change, Durability, Overlay, Phase, Placing, State, Write};
 use crate::model::{FieldChanges, Ino, Kind, Timestamp};
 use crate::store::UrlImport;
 
 use super::opens::TakenBy;
-use super::tree::Node;
 use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, Result};
 
@@ -59,29 +58,6 @@ impl SyncReport {
     pub fn is_clean(&self) -> bool {
         self.pending == 0 && self.parked == 0 && self.held == 0
     }
-}
-
-/// One pending change, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueItem {
-    /// How commands call it.
-    pub id: u64,
-    /// Where it is.
-    pub path: String,
-    /// `pending`, `uploading`, `held`, `parked`, `conflict`, `local`.
-    pub state: String,
-    /// What is to be done.
-    pub what: String,
-    /// Bytes to send.
-    pub bytes: u64,
-    /// Bytes that the store has acknowledged.
-    pub sent_bytes: u64,
-    /// Failed tries in a row.
-    pub attempts: u32,
-    /// What the last one said.
-    pub error: Option<String>,
-    /// When it is tried next, RFC 3339.
-    pub next_try: Option<String>,
 }
 
 impl Vfs {
@@ -147,17 +123,10 @@ impl Vfs {
     /// How the mount, or one path of it, stands.
     pub async fn status(&self, path: Option<&str>) -> Result<serde_json::Value> {
         if let Some(path) = path {
-            let node = self.node_at(path).await?;
-            let id = node.id.as_ref().map(|id| id.as_str().to_owned());
-            let error = node.change.as_ref().and_then(|c| c.last_error.clone());
-            let below = node.ino;
-            let report = self.blocking(move |vfs| vfs.report(Some(below))).await?;
-            return Ok(
-                json!({ "path": path, "state": self.state_text(&node), "id": id, "error": error, "below": report }),
-            );
+            return self.status_at(path).await;
         }
         let report = self.blocking(|vfs| vfs.report(None)).await?;
-        let queue = self.queue().await?;
+        let queue = self.queue(None).await?;
         let bytes: u64 = queue
             .iter()
             .filter(|q| q.state == "pending" || q.state == "uploading")
@@ -174,7 +143,8 @@ impl Vfs {
             "held": report.held,
             "local": local,
             "originals": originals,
-            "problems": *self.problems.lock(),
+            "problems": self.attention().await?,
+            "events": *self.problems.lock(),
             "last_listed": self.last_listed.read().map(Timestamp::to_rfc3339),
             "open_files": self.opens.len(),
             "cache": self.cache.stats(),
@@ -186,15 +156,24 @@ impl Vfs {
         self.cache.stats()
     }
 
-    /// Pending changes, oldest first.
-    pub async fn queue(&self) -> Result<Vec<QueueItem>> {
-        self.blocking(|vfs| {
-            let mut changes = vfs.changes_below(None)?;
-            changes.retain(|c| !matches!(c.state, State::Settling { .. }));
-            changes.sort_by_key(|c| c.seq);
-            Ok(changes.iter().map(|change| vfs.queue_item(change)).collect())
-        })
-        .await
+    /// One file, or a folder with everything in it.
+    async fn status_at(&self, path: &str) -> Result<serde_json::Value> {
+        let node = self.node_at(path).await?;
+        let below = node.ino;
+        let report = self.blocking(move |vfs| vfs.report(Some(below))).await?;
+        let kind = match node.kind {
+            Kind::Folder => "folder",
+            Kind::File => "file",
+        };
+        Ok(json!({
+            "path": path,
+            "kind": kind,
+            "state": self.state_text(&node),
+            "id": node.id.as_ref().map(|id| id.as_str()),
+            "error": node.change.as_ref().and_then(|c| c.last_error.clone()),
+            "below": report,
+            "changes": self.queue(Some(below)).await?,
+        }))
     }
 
     /// Tries parked changes again (all of them, or one). Answers how many.
@@ -316,6 +295,19 @@ impl Vfs {
         }
         self.notice(Notice::Content { ino: change.ino });
         Ok(())
+    }
+
+    /// Takes all held deletions back: what was to be deleted shows again. Answers how many.
+    pub async fn discard_held(&self) -> Result<usize> {
+        let held: Vec<u64> = {
+            let guard = self.journal.lock();
+            let held = |c: &&std::sync::Arc<Change>| c.state == State::Held;
+            guard.overlay().iter().filter(held).map(|c| c.ino.0).collect()
+        };
+        for id in &held {
+            self.discard(*id).await?;
+        }
+        Ok(held.len())
     }
 
     /// Lets held deletions go (all of them, or one). Answers how many.
@@ -459,17 +451,56 @@ impl Vfs {
         Ok(self.store.set_thumbnail(&entry, image, file_name).await?)
     }
 
-    /// Stops taking changes, waits up to `drain` for uploads, and gives back what the store lent. The report says what is
-    /// left: it is safe here and goes on at the next mount.
-    pub async fn shutdown(&self, drain: Duration) -> SyncReport {
-        let report = match self.sync(None, Some(drain)).await {
-            Ok(report) => report,
-            Err(error) => SyncReport {
-                problems: vec![error.to_string()],
-                ..SyncReport::default()
-            },
+    /// Waits up to `drain` until everything is in the store. The report says what is left: it is safe here and goes on at
+    /// the next mount.
+    pub async fn drain(&self, drain: Duration) -> SyncReport {
+        let report = match drain.is_zero() {
+            // Nothing is hurried that could not end.
+            true => self.blocking(|vfs| vfs.report(None)).await,
+            false => self.sync(None, Some(drain)).await,
         };
+        report.unwrap_or_else(|error| SyncReport {
+            problems: vec![error.to_string()],
+            ..SyncReport::default()
+        })
+    }
+
+    /// Stops taking changes, waits up to `drain` for uploads, and gives back what the store lent.
+    pub async fn shutdown(&self, drain: Duration) -> SyncReport {
+        let report = self.drain(drain).await;
         self.stop().await;
+        self.close().await;
+        report
+    }
+
+    /// Makes everything durable before the machine sleeps.
+    pub async fn settle_down(&self) -> Result<()> {
+        Ok(self.journal.sync().wait().await?)
+    }
+
+    /// The machine woke up, or the network came back: what waits to be tried again is tried now.
+    pub async fn try_now(&self) -> Result<()> {
+        self.decide(Durability::Written, |d| {
+            let late = |c: &&std::sync::Arc<Change>| {
+                c.attempts > 0 && c.ready_at > d.now && c.missing_since.is_none() && matches!(c.state, State::Pending)
+            };
+            let late: Vec<Change> = d.overlay().iter().filter(late).map(|c| Change::clone(c)).collect();
+            for mut change in late {
+                change.ready_at = d.now;
+                d.write(Write::Put(Box::new(change)));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Follows the pending changes: the number changes with every one.
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.journal.watch()
+    }
+
+    /// The last work of a drive that was stopped: gives back what the store lent, and closes what is open.
+    pub async fn close(&self) {
         let tidied = tokio::time::timeout(Duration::from_secs(10), self.store.tidy()).await;
         if let Ok(Err(error)) = tidied {
             tracing::info!("what the store lent will be given back at the next mount: {error}");
@@ -480,7 +511,6 @@ impl Vfs {
         if let Err(error) = self.cache.close().await {
             tracing::warn!("{error}");
         }
-        report
     }
 }
 
@@ -499,7 +529,7 @@ impl Inner {
         });
     }
 
-    fn changes_below(&self, below: Option<Ino>) -> Result<Vec<Change>> {
+    pub(super) fn changes_below(&self, below: Option<Ino>) -> Result<Vec<Change>> {
         let guard = self.journal.lock();
         let mut changes = Vec::new();
         for change in guard.overlay().iter() {
@@ -565,73 +595,19 @@ impl Inner {
 
     /// The folder, to be made above a node, that only the user moves on: nothing inside goes ahead of it.
     fn parked_above(&self, change: &Change) -> Option<Ino> {
-        let guard = self.journal.lock();
+        Self::parked_above_in(self.journal.lock().overlay(), change)
+    }
+
+    /// The same with the tree locked.
+    pub(super) fn parked_above_in(overlay: &Overlay, change: &Change) -> Option<Ino> {
         let mut at = change.placing.as_ref()?.now.first()?.parent;
         for _ in 0..2048 {
-            let above = guard.overlay().get(at)?;
+            let above = overlay.get(at)?;
             if above.id.is_none() && matches!(above.state, State::Parked { .. }) {
                 return Some(at);
             }
             at = above.placing.as_ref()?.now.first()?.parent;
         }
         None
-    }
-
-    fn queue_item(&self, change: &Change) -> QueueItem {
-        let node = Node {
-            ino: change.ino,
-            kind: change.kind,
-            id: change.id.clone(),
-            entry: None,
-            change: Some(std::sync::Arc::new(change.clone())),
-        };
-        let sent = self.uploader().and_then(|u| u.sent_bytes(change.ino));
-        QueueItem {
-            id: change.ino.0,
-            path: self.journal_path(change.ino),
-            state: self.state_text(&node).to_owned(),
-            what: self.what(change),
-            bytes: change.staged.as_ref().map_or(0, |s| s.size),
-            sent_bytes: sent.unwrap_or(0),
-            attempts: change.attempts,
-            error: change.last_error.clone(),
-            next_try: (change.ready_at > self.clock.now()).then(|| change.ready_at.to_rfc3339()),
-        }
-    }
-
-    /// What is to be done, in words, with what it costs.
-    fn what(&self, change: &Change) -> String {
-        if change.is_removal() {
-            return "delete".into();
-        }
-        let mut parts = Vec::new();
-        match (&change.id, change.kind, &change.staged) {
-            (None, Kind::Folder, _) => parts.push("create folder".to_owned()),
-            (None, Kind::File, _) => parts.push("upload".to_owned()),
-            (Some(_), _, Some(_)) => parts.push("upload new version".to_owned()),
-            (Some(_), _, None) => {}
-        }
-        if change.id.is_some()
-            && let Some(placing) = change.placing.as_ref().filter(|p| p.is_moved())
-        {
-            let resent = change.kind == Kind::File
-                && self.capabilities().rename_file != crate::store::RenameFile::Relocate
-                && placing.renamed().is_some();
-            parts.push(match (placing.renamed(), resent) {
-                (Some(name), true) => format!("rename to {name} (sends the file again)"),
-                (Some(name), false) => format!("rename to {name}"),
-                (None, _) => "move".to_owned(),
-            });
-        }
-        if !change.fields.is_empty() {
-            parts.push(format!(
-                "set {}",
-                change.fields.keys().cloned().collect::<Vec<_>>().join(", ")
-            ));
-        }
-        if !change.leftovers.is_empty() {
-            parts.push("remove the replaced file".to_owned());
-        }
-        parts.join(", ")
     }
 }

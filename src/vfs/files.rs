@@ -7,6 +7,7 @@ use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Pla
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, StoreError};
 
+use super::notes;
 use super::opens::{Closed, Copying, OpenFile, TakenBy, Writing};
 use super::tree::Node;
 use super::vfs::{Decision, Inner, Vfs};
@@ -24,6 +25,9 @@ impl Vfs {
     pub async fn open(&self, caller: Caller, ino: Ino, how: OpenHow) -> Result<Opened> {
         let _ = caller;
         self.used();
+        if notes::is_note(ino) && !notes::is_notes_folder(ino) {
+            return self.open_note(how).await;
+        }
         if how.write || how.truncate {
             self.writable()?;
         }
@@ -54,6 +58,9 @@ impl Vfs {
     ) -> Result<(Attr, Opened)> {
         self.writable()?;
         self.used();
+        if notes::is_reserved(parent, name) {
+            return Err(notes::refused());
+        }
         let folder = self.blocking(move |vfs| vfs.node(parent)).await?;
         self.ensure_listed(&folder).await?;
         if let Some(found) = self.known_child(parent, name).await? {
@@ -118,6 +125,8 @@ impl Vfs {
     pub async fn release(&self, fh: Fh) {
         if let Some(handle) = self.handles.remove_file(fh) {
             self.close_file(&handle.file, handle.how.write).await;
+        } else {
+            self.handles.remove_note(fh);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::cache::Reader;
@@ -31,6 +32,8 @@ pub(super) struct Handles {
     next: AtomicU64,
     files: Mutex<HashMap<Fh, Arc<FileHandle>>>,
     dirs: Mutex<HashMap<Fh, Arc<DirHandle>>>,
+    /// Open notes, each with its text.
+    notes: Mutex<HashMap<Fh, Bytes>>,
 }
 
 impl Handles {
@@ -57,6 +60,20 @@ impl Handles {
 
     pub fn remove_file(&self, fh: Fh) -> Option<Arc<FileHandle>> {
         self.files.lock().remove(&fh)
+    }
+
+    pub fn add_note(&self, text: Bytes) -> Fh {
+        let fh = self.fresh();
+        self.notes.lock().insert(fh, text);
+        fh
+    }
+
+    pub fn note(&self, fh: Fh) -> Option<Bytes> {
+        self.notes.lock().get(&fh).cloned()
+    }
+
+    pub fn remove_note(&self, fh: Fh) {
+        self.notes.lock().remove(&fh);
     }
 
     pub fn add_dir(&self, ino: Ino) -> Fh {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::Child;
 use crate::model::{Ino, Kind, Name};
 
+use super::notes;
 use super::tree::{Node, folder_mtime};
 use super::vfs::{Inner, LARGE_FOLDER_ENTRIES, Vfs};
 use super::views::is_virtual;
@@ -20,6 +21,10 @@ impl Vfs {
         }
         let view = self.view_in(parent, name);
         let wanted = name.clone();
+        if notes::is_note(parent) {
+            let found = self.blocking(move |vfs| Ok(vfs.find_note(parent, &wanted))).await?;
+            return Ok(found.map_or(Lookup::Absent, Lookup::Found));
+        }
         let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
         if let Some(attr) = found.filter(|_| !self.config.fresh) {
             // What is known is answered at once; whether it is still so is found out behind it.
@@ -29,6 +34,11 @@ impl Vfs {
                 (Kind::Folder, _) | (_, None) => self.used(),
             }
             return Ok(Lookup::Found(attr));
+        }
+        if notes::is_reserved(parent, name) {
+            let wanted = name.clone();
+            let found = self.blocking(move |vfs| Ok(vfs.find_note(parent, &wanted))).await?;
+            return Ok(found.map_or(Lookup::Absent, Lookup::Found));
         }
         match (self.ensure_listed(&folder).await, view) {
             (Ok(()), _) => {}
@@ -61,6 +71,9 @@ impl Vfs {
     /// Opens a folder for reading.
     pub async fn opendir(&self, caller: Caller, ino: Ino) -> Result<Fh> {
         let _ = caller;
+        if notes::is_notes_folder(ino) {
+            return Ok(self.handles.add_dir(ino));
+        }
         if is_virtual(ino) {
             self.open_view(ino).await?;
             return Ok(self.handles.add_dir(ino));
@@ -144,6 +157,9 @@ impl Inner {
         if let Some(ghost) = open.as_ref().and_then(|open| open.ghost()) {
             return Ok(ghost);
         }
+        if notes::is_note(ino) {
+            return Ok(self.note_attr(ino));
+        }
         match self.node(ino) {
             Ok(node) => Ok(self.attr_with(&node, open)),
             Err(Error::Stale) => self.left_folders.lock().get(&ino).copied().ok_or(Error::Stale),
@@ -153,6 +169,9 @@ impl Inner {
 
     /// A folder's entries with their attributes, in the order of their names' bytes.
     fn snapshot(&self, ino: Ino) -> Result<Vec<DirEntry>> {
+        if notes::is_notes_folder(ino) {
+            return Ok(self.note_entries());
+        }
         let folder = match self.node(ino) {
             Err(Error::Stale) if self.left_folders.lock().contains(&ino) => return Ok(Vec::new()),
             folder => folder?,

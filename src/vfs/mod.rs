@@ -5,6 +5,7 @@
 //! reaches the store later. Operations on what is known never wait for the network.
 
 mod assets;
+mod attention;
 mod check;
 mod config;
 mod confirm;
@@ -18,11 +19,13 @@ mod junk;
 mod listing;
 mod lookup;
 mod namespace;
+mod notes;
 mod opens;
 mod originals;
 mod path;
 mod pins;
 mod poll;
+mod queue;
 mod rename;
 mod setattr;
 #[cfg(test)]
@@ -38,11 +41,14 @@ mod world;
 mod xattr;
 
 pub use assets::{Asset, AssetPage, AssetRef, FieldDiff, FieldEdit, Found};
-pub use config::{Commit, VfsConfig};
-pub use control::{Keep, Problem, QueueItem, SyncReport};
+pub use attention::Attention;
+pub use config::{Commit, Conflicts, VfsConfig};
+pub use control::{Keep, Problem, SyncReport};
 pub use error::{Error, Result};
 pub(crate) use junk::matches;
+pub use notes::is_note;
 pub use pins::PinReport;
+pub use queue::{Left, QueueItem};
 pub use types::*;
 pub use vfs::{Inner, Parts, Vfs};
 pub use views::{Asked, is_virtual, parse_query};

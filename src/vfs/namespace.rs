@@ -4,6 +4,7 @@ use crate::journal::{Change, Durability, Place, Placing, State, Write, settled};
 use crate::model::{Ino, Kind, Name};
 use crate::store::Support;
 
+use super::notes;
 use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
@@ -18,6 +19,9 @@ impl Vfs {
         if name.as_str().starts_with(".Trash") {
             // File managers then offer to delete for good, which is the truth.
             return Err(Error::NotPermitted("there is no trash on this drive".into()));
+        }
+        if notes::is_reserved(parent, name) {
+            return Err(notes::refused());
         }
         let folder = self.blocking(move |vfs| vfs.node(parent)).await?;
         self.ensure_listed(&folder).await?;
@@ -150,6 +154,9 @@ impl Vfs {
 
     /// The child of that name once the folder is known: ENOENT is a positive word.
     pub(super) async fn child_after_listing(&self, parent: Ino, name: &Name) -> Result<Node> {
+        if notes::is_reserved(parent, name) {
+            return Err(notes::refused());
+        }
         let folder = self.blocking(move |vfs| vfs.node(parent)).await?;
         self.ensure_listed(&folder).await?;
         self.known_child(parent, name)

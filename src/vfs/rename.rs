@@ -5,6 +5,7 @@ use crate::model::{Ino, Kind, Name};
 use crate::store::{MoveFile, MoveFolder, RenameFile};
 
 use super::files::not_permitted;
+use super::notes;
 use super::opens::TakenBy;
 use super::tree::Node;
 use super::vfs::{Decision, Vfs};
@@ -27,6 +28,9 @@ impl Vfs {
         mode: RenameMode,
     ) -> Result<()> {
         self.writable()?;
+        if notes::is_reserved(to, to_name) {
+            return Err(notes::refused());
+        }
         if self.known_child(parent, name).await?.is_none() {
             self.child_after_listing(parent, name).await?;
         }

@@ -6,6 +6,7 @@ use crate::journal::{Change, LocalAttr, LocalReason, Overlay, Place, Placing, St
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::Support;
 
+use super::notes;
 use super::opens::OpenFile;
 use super::vfs::{Decision, Inner};
 use super::views::{is_virtual, names_are_fixed};
@@ -98,6 +99,9 @@ impl Inner {
                 entry,
                 change: Some(change),
             });
+        }
+        if notes::is_note(ino) {
+            return Err(notes::refused());
         }
         let node = self.catalog.by_ino(ino)?.ok_or(Error::Stale)?;
         let (kind, id) = (node.entry.kind, Some(node.entry.id.clone()));

@@ -14,6 +14,7 @@ use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Uploader, U
 use crate::model::{ContentVersion, Entry, Ino, ItemId, SharedClock, Timestamp};
 use crate::store::{Capabilities, SharedStore};
 
+use super::attention::Outside;
 use super::check::{CountsSeen, Looks};
 use super::handles::Handles;
 use super::junk::Junk;
@@ -101,6 +102,7 @@ pub struct Inner {
     /// Folders that are in no store: searches and the like.
     pub(super) views: Views,
     pub(super) problems: Mutex<Vec<Problem>>,
+    pub(super) outside: Outside,
     pub(super) passthrough: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) last_use: AtomicU64,
@@ -201,6 +203,7 @@ impl Vfs {
             staged: Mutex::new(lru::LruCache::new(capacity(256))),
             sending: Mutex::default(),
             problems: Mutex::default(),
+            outside: Outside::default(),
             stopping: AtomicBool::new(false),
             last_use: AtomicU64::new(0),
             last_listed: RwLock::new(None),

@@ -14,7 +14,7 @@ use crate::store::{Body, ErrorKind, IdScheme, StoreError};
 
 use super::tree::told_time;
 use super::vfs::Vfs;
-use super::{Error, Notice};
+use super::{Conflicts, Error, Notice};
 
 /// How long memberships that were read directly count as known.
 const FRESH_FOR: Duration = Duration::from_secs(60);
@@ -495,8 +495,18 @@ impl Vfs {
                     ours.id = None;
                     ours.resume = None;
                     ours.unconfirmed.clear();
-                    ours.state = State::Conflict { of: id.clone() };
-                    ours.last_error = Some("somebody else changed it in the store too".into());
+                    ours.attempts = 0;
+                    match vfs.config.conflicts {
+                        Conflicts::Local => {
+                            ours.state = State::Conflict { of: id.clone() };
+                            ours.last_error = Some("somebody else changed it in the store too".into());
+                        }
+                        Conflicts::Upload => {
+                            ours.state = State::Pending;
+                            ours.ready_at = vfs.clock.now();
+                            ours.last_error = None;
+                        }
+                    }
                     let now: Vec<Place> = placing
                         .now
                         .iter()
@@ -527,7 +537,15 @@ impl Vfs {
         }
         self.problem(
             ino,
-            "somebody else changed it in the store too; your version is beside it: assetfs resolve",
+            match self.config.conflicts {
+                Conflicts::Local => {
+                    "somebody else changed the original in the store too: this version of yours stays beside it until \
+                     `assetfs resolve`"
+                }
+                Conflicts::Upload => {
+                    "somebody else changed the original in the store too: this version of yours is sent beside it"
+                }
+            },
         );
         Ok(())
     }

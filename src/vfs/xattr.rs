@@ -7,6 +7,7 @@ use crate::model::{
 use crate::store::{FieldName, Support};
 
 use super::files::{id_text, writable_fields};
+use super::notes;
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
 use super::views::is_virtual;
@@ -38,7 +39,7 @@ impl Vfs {
 
     /// The names of the attributes that can be written, each once, so that copying tools neither fail nor write twice.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<String>> {
-        if is_virtual(ino) {
+        if is_virtual(ino) || notes::is_note(ino) {
             return Ok(Vec::new());
         }
         let mut node = self.xattr_node(ino).await?;
@@ -117,7 +118,7 @@ impl Vfs {
 
     async fn xattr_node(&self, ino: Ino) -> Result<Node> {
         self.used();
-        if self.opens.get(ino).is_some_and(|open| open.is_ghost()) {
+        if notes::is_note(ino) || self.opens.get(ino).is_some_and(|open| open.is_ghost()) {
             return Err(Error::NoData);
         }
         self.blocking(move |vfs| vfs.node(ino)).await

@@ -1,6 +1,7 @@
 //! Real mounts of the built-in servers by the real program, used by real programs.
 
 mod budget;
+mod bus;
 mod commands;
 mod flextype;
 mod freshness;
@@ -15,7 +16,10 @@ mod omeka;
 mod patterns;
 mod programs;
 mod requests;
+mod rules;
+mod service;
 mod support;
+mod told;
 mod tour;
 mod trouble;
 mod views;

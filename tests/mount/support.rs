@@ -139,6 +139,12 @@ impl Place {
             .env("ASSETFS_CACHE_DIR", self.path("cache"))
             .env("ASSETFS_STATE_DIR", self.path("state"))
             .env("ASSETFS_RUNTIME_DIR", self.path("run"))
+            // Neither the desktop nor the journal of who runs the tests is to hear of them.
+            .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+            .env("ASSETFS_JOURNAL_SOCKET", "")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("JOURNAL_STREAM")
             .envs(self.secrets.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -431,6 +437,15 @@ pub fn try_shell(folder: &Path, script: &str) -> Output {
         .current_dir(folder)
         .stdin(Stdio::null());
     finish(command, COMMAND_DEADLINE)
+}
+
+/// Waits for something that must come true; how long it takes is not measured.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < COMMAND_DEADLINE, "it does not happen: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Everything that a command printed.

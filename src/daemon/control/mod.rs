@@ -7,8 +7,10 @@
 //! ```text
 //! → {"do":"sync","path":"Campaigns","wait_ms":60000}
 //! ← {"answer":"progress","changes":3,"bytes":7340032,"sent_bytes":1048576}
-//! ← {"answer":"done","value":{"done":3,"pending":0,"parked":0,"held":0,"problems":[]}}
+//! ← {"answer":"done","value":{"pending":0,"parked":0,"held":0,"problems":[]}}
 //! ```
+//!
+//! `docs/control.md` tells all of it to other programs.
 //!
 //! Paths are relative to the mount, without a slash at the beginning; the empty path is the whole mount.
 
@@ -20,4 +22,5 @@ mod server;
 pub use assets::AssetRequest;
 pub use client::{ask, ask_with_progress};
 pub use protocol::{Answer, Request};
+pub(super) use server::progress;
 pub use server::{Drive, Server, UnmountAsked};

@@ -53,6 +53,8 @@ pub enum Request {
         /// Which.
         id: u64,
     },
+    /// Take all held deletions back.
+    DiscardHeld,
     /// Let held deletions go on: one, or all.
     Approve {
         /// Which.
@@ -130,6 +132,51 @@ pub enum Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The documentation's example lines behind an arrow.
+    fn examples(arrow: &str) -> Vec<&'static str> {
+        let documented = include_str!("../../../docs/control.md");
+        documented.lines().filter_map(|line| line.strip_prefix(arrow)).collect()
+    }
+
+    /// A request without an example breaks the build here, and then the test.
+    fn word(request: &Request) -> &'static str {
+        match request {
+            Request::Status { .. } => "status",
+            Request::Queue => "queue",
+            Request::Originals => "originals",
+            Request::Sync { .. } => "sync",
+            Request::Retry { .. } => "retry",
+            Request::Export { .. } => "export",
+            Request::Discard { .. } => "discard",
+            Request::DiscardHeld => "discard-held",
+            Request::Approve { .. } => "approve",
+            Request::Resolve { .. } => "resolve",
+            Request::Refresh { .. } => "refresh",
+            Request::Asset { .. } => "asset",
+            Request::ImportUrl { .. } => "import-url",
+            Request::Thumbnail { .. } => "thumbnail",
+            Request::Unmount { .. } => "unmount",
+        }
+    }
+
+    #[test]
+    fn every_request_stands_in_the_documentation_as_it_is_said() {
+        let mut shown = std::collections::BTreeSet::new();
+        for line in examples("→ ") {
+            let request: Request = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            let said = serde_json::to_value(&request).unwrap();
+            let documented: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(said, documented, "nothing is left out");
+            assert_eq!(said["do"], word(&request));
+            shown.insert(word(&request));
+        }
+        assert_eq!(shown.len(), 15, "{shown:?}");
+        for line in examples("← ") {
+            let answer: Answer = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            assert_eq!(serde_json::to_string(&answer).unwrap(), line);
+        }
+    }
 
     #[test]
     fn lines_are_as_documented() {

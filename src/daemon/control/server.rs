@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::assets;
 use super::protocol::{Answer, LINE_BYTES_MAX, Request};
+use crate::daemon::meter::{Meter, eta_secs};
 use crate::daemon::{Failure, Status};
 use crate::disk::{create_private_dir, remove_if_there};
 use crate::http::Client;
@@ -51,6 +52,8 @@ pub struct Drive {
     pub client: Arc<Client>,
     /// What programs asked of the mount.
     pub operations: Arc<Operations>,
+    /// How fast bytes leave.
+    pub meter: Arc<Meter>,
 }
 
 /// The socket of one mount; it goes with the value.
@@ -125,9 +128,7 @@ async fn serve(stream: UnixStream, drive: &Drive, unmount: &mpsc::Sender<Unmount
                 tokio::select! {
                     done = &mut work => break done,
                     () = tokio::time::sleep(PROGRESS_EVERY) => {
-                        if let Some(under_way) = progress(&drive.vfs).await {
-                            send(&mut writer, &under_way).await?;
-                        }
+                        send(&mut writer, &progress(drive)).await?;
                     }
                 }
             }
@@ -150,26 +151,51 @@ async fn send(writer: &mut OwnedWriteHalf, answer: &Answer) -> std::io::Result<(
     writer.write_all(&line).await
 }
 
-/// How far things are; nothing while that cannot be told.
-async fn progress(vfs: &Vfs) -> Option<Answer> {
-    let queue = vfs.queue().await.ok()?;
-    Some(Answer::Progress {
-        changes: queue.len() as u64,
-        bytes: queue.iter().map(|item| item.bytes).sum(),
-        sent_bytes: queue.iter().map(|item| item.sent_bytes).sum(),
-    })
+/// How far things are.
+pub fn progress(drive: &Drive) -> Answer {
+    drive.meter.note(drive.client.sent_bytes());
+    let left = drive.vfs.left();
+    Answer::Progress {
+        changes: left.changes,
+        bytes: left.bytes,
+        sent_bytes: left.sent_bytes,
+    }
 }
 
-/// What the drive tells, and for the whole of it what was asked of the mount and of the store.
+/// What the drive tells, and for the whole of it what was asked of the mount and of the store, and how fast it goes.
 async fn status(path: Option<&str>, drive: &Drive) -> Result<Value, Failure> {
-    let mut status = drive.vfs.status(path).await.map_err(Failure::new)?;
+    let mut status = drive
+        .vfs
+        .status(path)
+        .await
+        .map_err(|e| about(path.unwrap_or_default(), &e))?;
     if path.is_none()
         && let Some(fields) = status.as_object_mut()
     {
+        let http = drive.client.snapshot();
+        drive.meter.note(drive.client.sent_bytes());
+        let rate = drive.meter.rate();
+        let bytes = fields["pending_bytes"].as_u64().unwrap_or_default();
+        fields.insert("bytes_per_second".into(), rate.into());
+        fields.insert(
+            "eta_seconds".into(),
+            value(&eta_secs(bytes, rate).filter(|_| bytes > 0))?,
+        );
+        fields.insert("login".into(), value(&http.login)?);
+        fields.insert("budget".into(), value(&http.budget)?);
+        fields.insert("last_error".into(), value(&http.last_error)?);
         fields.insert("operations".into(), value(&drive.operations.snapshot())?);
-        fields.insert("http".into(), value(&drive.client.snapshot())?);
+        fields.insert("http".into(), value(&http)?);
     }
     Ok(status)
+}
+
+/// A failure with the path that it is about.
+fn about(path: &str, error: &crate::vfs::Error) -> Failure {
+    match path {
+        "" => Failure::new(error),
+        path => Failure::new(format!("{path}: {error}")),
+    }
 }
 
 async fn read_picture(path: &Path) -> Result<Bytes, Failure> {
@@ -185,11 +211,12 @@ async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<Unmou
     let vfs = &drive.vfs;
     match request {
         Request::Status { path } => status(path.as_deref(), drive).await,
-        Request::Queue => value(&vfs.queue().await.map_err(Failure::new)?),
+        Request::Queue => value(&vfs.queue(None).await.map_err(Failure::new)?),
         Request::Originals => value(&vfs.originals().await.map_err(Failure::new)?),
         Request::Sync { path, wait_ms } => {
             let wait = wait_ms.map(Duration::from_millis);
-            value(&vfs.sync(path.as_deref(), wait).await.map_err(Failure::new)?)
+            let synced = vfs.sync(path.as_deref(), wait).await;
+            value(&synced.map_err(|e| about(path.as_deref().unwrap_or_default(), &e))?)
         }
         Request::Retry { id } => Ok(json!({ "changes": vfs.retry(id).await.map_err(Failure::new)? })),
         Request::Export { id, path, to } => {
@@ -205,13 +232,14 @@ async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<Unmou
             vfs.discard(id).await.map_err(Failure::new)?;
             Ok(Value::Null)
         }
+        Request::DiscardHeld => Ok(json!({ "changes": vfs.discard_held().await.map_err(Failure::new)? })),
         Request::Approve { id } => Ok(json!({ "changes": vfs.approve(id).await.map_err(Failure::new)? })),
         Request::Resolve { id, keep } => {
             vfs.resolve(id, keep).await.map_err(Failure::new)?;
             Ok(Value::Null)
         }
         Request::Refresh { path } => {
-            vfs.refresh(&path).await.map_err(Failure::new)?;
+            vfs.refresh(&path).await.map_err(|e| about(&path, &e))?;
             Ok(Value::Null)
         }
         Request::Asset { asked } => assets::carry_out(asked, vfs).await,

@@ -1,5 +1,6 @@
 //! The drive against a store in memory.
 
+mod attention;
 mod attributes;
 mod day;
 mod freshness;

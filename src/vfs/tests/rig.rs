@@ -81,7 +81,7 @@ impl Rig {
             self.clock
                 .advance(Duration::from_secs(if round < 100 { 1 } else { 10 }));
         }
-        panic!("never settles: {:#?}", self.vfs.queue().await);
+        panic!("never settles: {:#?}", self.vfs.queue(None).await);
     }
 
     /// Lets the uploader do what it can at this moment.

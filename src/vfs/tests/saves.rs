@@ -200,7 +200,7 @@ async fn a_change_by_somebody_else_is_never_overwritten() {
             .expect(label)
             .clone();
         assert_eq!(rig.read(&copy).await.expect(label), b"mine", "{label}");
-        let queue = rig.vfs.queue().await.expect(label);
+        let queue = rig.vfs.queue(None).await.expect(label);
         rig.vfs.resolve(queue[0].id, Keep::Mine).await.expect(label);
         rig.settle().await;
         assert_eq!(rig.stored().get("/plan.txt"), Some(&Some(b"mine".to_vec())), "{label}");
