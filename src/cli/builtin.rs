@@ -142,7 +142,7 @@ impl BuiltIn {
     }
 
     /// Starts an Omeka Classic.
-    pub async fn omeka(common: &ServerArgs) -> Result<Self, Failure> {
+    pub async fn omeka(common: &ServerArgs, validates: bool) -> Result<Self, Failure> {
         let options = omeka::OmekaOptions {
             listen: common.listen,
             data: common.data.clone(),
@@ -151,6 +151,10 @@ impl BuiltIn {
                 Seed::Small => omeka::Seed::Sample,
                 Seed::Large => bulk(1000),
                 Seed::Files(number) => bulk(number),
+            },
+            validation: match validates {
+                true => omeka::Validation::On,
+                false => omeka::Validation::Off,
             },
             shaping: common.shaping(),
             ..omeka::OmekaOptions::default()
@@ -202,7 +206,7 @@ impl BuiltIn {
     pub async fn of(kind: StoreKind, common: &ServerArgs) -> Result<Self, Failure> {
         match kind {
             StoreKind::ImageRelay => Self::image_relay(common, &ImageRelayArgs::default()).await,
-            StoreKind::Omeka => Self::omeka(common).await,
+            StoreKind::Omeka => Self::omeka(common, true).await,
             StoreKind::Flextype => Self::flextype(common).await,
             StoreKind::Im4 => Self::im4(common).await,
         }

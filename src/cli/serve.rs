@@ -29,6 +29,9 @@ enum Kind {
     Omeka {
         #[command(flatten)]
         common: ServerArgs,
+        /// Take any file, as a site does whose administrator has switched the validation of files off
+        #[arg(long)]
+        no_validation: bool,
     },
     /// The Flextype files and folders API
     Flextype {
@@ -46,7 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     super::runtime()?.block_on(async {
         let server = match &args.kind {
             Kind::ImageRelay { common, own } => BuiltIn::image_relay(common, own).await?,
-            Kind::Omeka { common } => BuiltIn::omeka(common).await?,
+            Kind::Omeka { common, no_validation } => BuiltIn::omeka(common, !no_validation).await?,
             Kind::Flextype { common } => BuiltIn::flextype(common).await?,
             Kind::Im4 { common } => BuiltIn::im4(common).await?,
         };

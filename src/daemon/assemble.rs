@@ -21,7 +21,7 @@ use crate::http::Client;
 use crate::journal::{Binding, Journal, UploaderConfig};
 use crate::model::{Entry, Ino, Kind, Name, SystemClock};
 use crate::telemetry::Operations;
-use crate::vfs::{Commit, Conflicts, Parts, Vfs, VfsConfig};
+use crate::vfs::{Commit, Conflicts, Parts, ThumbnailPlace, Vfs, VfsConfig};
 
 /// How long a mount that knows its tree already waits for the store before it goes on without.
 const WARM_WAIT: Duration = Duration::from_secs(10);
@@ -85,6 +85,7 @@ pub async fn assemble(plan: &Plan, places: &StorePlaces) -> Result<Stack, Failur
         clock: clock.clone(),
         config: VfsConfig {
             login_may_not,
+            thumbnails: thumbnails(plan),
             ..vfs_config(&plan.options, read_only)
         },
         uploader: UploaderConfig {
@@ -334,7 +335,23 @@ fn vfs_config(options: &MountOptions, read_only: bool) -> VfsConfig {
             .map(|patterns| patterns.split(':').map(str::to_owned).collect())
             .unwrap_or_default(),
         deadline: options.deadline.unwrap_or(usual.deadline),
+        thumbnails: usual.thumbnails,
     }
+}
+
+/// Where the desktop of whoever mounts keeps its thumbnails.
+fn thumbnails(plan: &Plan) -> Option<ThumbnailPlace> {
+    let absolute = |variable| {
+        std::env::var_os(variable)
+            .map(std::path::PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(ThumbnailPlace {
+        folder: cache.join("thumbnails"),
+        mountpoint: plan.mountpoint.clone(),
+        uid: own_ids().0,
+    })
 }
 
 fn host_name() -> Option<String> {

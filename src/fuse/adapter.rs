@@ -31,7 +31,7 @@ pub struct Adapter {
     pub(super) vfs: Vfs,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) modes: Arc<Modes<BackingId>>,
-    programs: Arc<Programs>,
+    pub(super) programs: Arc<Programs>,
     operations: Arc<Operations>,
     /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
     pub(super) stack_depth: u32,

@@ -143,6 +143,7 @@ pub fn open_how(flags: OpenFlags) -> OpenHow {
         append: has(libc::O_APPEND),
         exclusive: has(libc::O_EXCL),
         direct: has(libc::O_DIRECT),
+        for_thumbnail: false,
     }
 }
 

@@ -15,7 +15,7 @@ use fuser::{
 use super::adapter::{Adapter, GENERATION, answer_entry, answer_lookup, answer_xattr, names, xattr_name};
 use super::convert::{self, BLOCK_BYTES, attr_ttl, entry_ttl};
 use crate::model::Name;
-use crate::vfs::{Lookup, SetAttr};
+use crate::vfs::{Lookup, OpenHow, SetAttr};
 
 /// The longest write of one request, in bytes: the kernel takes no more.
 const WRITE_BYTES_MAX: u32 = 1 << 20;
@@ -221,11 +221,15 @@ impl Filesystem for Adapter {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (vfs, caller, ino) = (self.vfs.clone(), convert::caller(req), convert::ino(ino));
         let (how, adapter, closer) = (convert::open_how(flags), self.clone(), self.clone());
+        let (programs, pid) = (self.programs.clone(), req.pid());
         self.spawn(
             req,
             self.operation("open", ino).serve(
                 reply,
-                async move { vfs.open(caller, ino, how).await },
+                async move {
+                    let for_thumbnail = !how.write && programs.makes_thumbnails(pid);
+                    vfs.open(caller, ino, OpenHow { for_thumbnail, ..how }).await
+                },
                 move |reply, opened| adapter.answer_open(ino, how.write, reply, &opened),
                 move |opened| closer.close_late(&opened),
             ),

@@ -23,7 +23,7 @@ const PARENTS_MAX: usize = 4;
 
 /// Programs that index the whole tree, or look into every file of a folder that is shown. Names of programs, of the first
 /// word of their command line, of plug-ins among its other words, and of threads (at most 15 bytes).
-const CRAWLERS: [&str; 25] = [
+const CRAWLERS: [&str; 19] = [
     "updatedb*",
     "mlocate*",
     "plocate*",
@@ -33,12 +33,6 @@ const CRAWLERS: [&str; 25] = [
     "tracker3",
     "localsearch*",
     "baloo*",
-    "tumblerd",
-    "*thumbnailer*",
-    "thumbnail.so",
-    "kde-thumbnail*",
-    "glycin-*",
-    "gnome-desktop-thumb*",
     "recoll*",
     "nepomuk*",
     "strigi*",
@@ -51,9 +45,20 @@ const CRAWLERS: [&str; 25] = [
     "clamscan",
 ];
 
+/// Those among them that make thumbnails.
+const THUMBNAILERS: [&str; 6] = [
+    "tumblerd",
+    "*thumbnailer*",
+    "thumbnail.so",
+    "kde-thumbnail*",
+    "glycin-*",
+    "gnome-desktop-thumb*",
+];
+
 #[derive(Clone)]
 struct Known {
     context: Context,
+    makes_thumbnails: bool,
     since: Instant,
 }
 
@@ -81,63 +86,68 @@ impl Programs {
 
     /// On whose behalf a request of thread `pid` is made; nobody's for the kernel and for one that has gone.
     pub fn context(&self, pid: u32) -> Context {
-        if pid == 0 {
-            return Context::of(Class::Interactive);
+        match pid {
+            0 => Context::of(Class::Interactive),
+            pid => self.known(pid).context,
         }
+    }
+
+    /// Whether it is one that makes thumbnails of files that nobody asked to open.
+    pub fn makes_thumbnails(&self, pid: u32) -> bool {
+        pid != 0 && self.known(pid).makes_thumbnails
+    }
+
+    fn known(&self, pid: u32) -> Known {
         if let Some(known) = self.known.lock().get(&pid)
             && known.since.elapsed() < HOLDS
         {
-            return known.context.clone();
+            return known.clone();
         }
-        let context = self.find(pid);
-        let known = Known {
-            context: context.clone(),
-            since: Instant::now(),
-        };
-        self.known.lock().put(pid, known);
-        context
+        let known = self.find(pid);
+        self.known.lock().put(pid, known.clone());
+        known
     }
 
-    fn find(&self, thread: u32) -> Context {
+    fn find(&self, thread: u32) -> Known {
         let status = self.read(thread, "status");
         let process = number_in(&status, "Tgid:").unwrap_or(thread);
         let program = self.name(process);
-        let crawls = self.is_crawler(&[self.name(thread)]) || self.crawls(process);
-        Context {
-            class: if crawls { Class::Crawler } else { Class::Interactive },
-            program: program.map(Arc::from),
+        let words = self.words_of(process, self.name(thread));
+        let makes_thumbnails = any_is(&words, THUMBNAILERS.iter().copied());
+        let crawlers = CRAWLERS.iter().copied().chain(self.more.iter().map(String::as_str));
+        let class = match makes_thumbnails || any_is(&words, crawlers) {
+            true => Class::Crawler,
+            false => Class::Interactive,
+        };
+        Known {
+            context: Context {
+                class,
+                program: program.map(Arc::from),
+            },
+            makes_thumbnails,
+            since: Instant::now(),
         }
     }
 
-    /// Whether the process, or one that started it, is a crawler.
-    fn crawls(&self, process: u32) -> bool {
+    /// What the process, and those that started it, are known by; and the name of the thread.
+    fn words_of(&self, process: u32, thread: Option<String>) -> Vec<String> {
+        let mut words: Vec<String> = thread.into_iter().collect();
         let mut at = process;
         for _ in 0..=PARENTS_MAX {
-            let mut words = vec![self.name(at)];
+            words.extend(self.name(at));
             let line = self.read(at, "cmdline");
             for (place, word) in line.split('\0').enumerate() {
                 let last = word.rsplit('/').next().unwrap_or_default();
                 if place == 0 || last.ends_with(".so") {
-                    words.push(Some(last.to_owned()));
+                    words.push(last.to_owned());
                 }
-            }
-            if self.is_crawler(&words) {
-                return true;
             }
             match number_in(&self.read(at, "status"), "PPid:") {
                 Some(parent) if parent > 1 => at = parent,
-                Some(_) | None => return false,
+                Some(_) | None => break,
             }
         }
-        false
-    }
-
-    fn is_crawler(&self, words: &[Option<String>]) -> bool {
-        let patterns = || CRAWLERS.iter().copied().chain(self.more.iter().map(String::as_str));
         words
-            .iter()
-            .flatten()
-            .any(|word| patterns().any(|pattern| matches(pattern.as_bytes(), word.as_bytes())))
     }
 
     fn name(&self, pid: u32) -> Option<String> {
@@ -149,6 +159,10 @@ impl Programs {
         let bytes = std::fs::read(self.proc.join(pid.to_string()).join(file)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+fn any_is<'a>(words: &[String], mut patterns: impl Iterator<Item = &'a str>) -> bool {
+    patterns.any(|pattern| words.iter().any(|word| matches(pattern.as_bytes(), word.as_bytes())))
 }
 
 /// The number behind `name` in a `status` file.
@@ -217,6 +231,7 @@ mod tests {
             (16, Class::Crawler),
         ] {
             assert_eq!(programs.context(pid).class, class, "{pid}");
+            assert_eq!(programs.makes_thumbnails(pid), pid == 11, "{pid}");
         }
         assert_eq!(programs.context(14).program.as_deref(), Some("find"));
     }

@@ -208,6 +208,12 @@ impl Uploader {
                 continue;
             }
             let (step, remote) = self.decide(&change).await;
+            // A file that was being written when the change was read may be closed by now: parked is what still stands.
+            if let Step::Park(_) = step
+                && self.journal.change(ino).is_none_or(|now| !Arc::ptr_eq(&now, &change))
+            {
+                continue;
+            }
             tracing::debug!(ino = ino.0, ?step, "next step");
             return Some((change, step, remote, decided));
         }

@@ -1,5 +1,6 @@
 //! What a mount's semantics can be configured with.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// When a save is reported as done.
@@ -67,6 +68,19 @@ pub struct VfsConfig {
     pub crawlers: Vec<String>,
     /// How long an operation waits for the store.
     pub deadline: Duration,
+    /// Where the desktop looks for thumbnails; `None`: they are not filled in.
+    pub thumbnails: Option<ThumbnailPlace>,
+}
+
+/// The desktop's thumbnails, and what they call the mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThumbnailPlace {
+    /// `$XDG_CACHE_HOME/thumbnails` of whoever mounts.
+    pub folder: PathBuf,
+    /// The mount, absolute.
+    pub mountpoint: PathBuf,
+    /// Who mounts: nobody else's thumbnails are touched.
+    pub uid: u32,
 }
 
 impl Default for VfsConfig {
@@ -92,6 +106,7 @@ impl Default for VfsConfig {
             junk: Vec::new(),
             crawlers: Vec::new(),
             deadline: Duration::from_secs(40),
+            thumbnails: None,
         }
     }
 }

@@ -23,13 +23,15 @@ const NAME_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 impl Vfs {
     /// Opens a file.
     pub async fn open(&self, caller: Caller, ino: Ino, how: OpenHow) -> Result<Opened> {
-        let _ = caller;
         self.used();
         if notes::is_note(ino) && !notes::is_notes_folder(ino) {
             return self.open_note(how).await;
         }
         if how.write || how.truncate {
             self.writable()?;
+        }
+        if how.for_thumbnail {
+            self.no_original_for_a_thumbnail(caller, ino).await?;
         }
         let file = self.open_file(ino, how.write).await?;
         if how.truncate
@@ -102,7 +104,9 @@ impl Vfs {
         let ino = match made {
             Ok(ino) => ino,
             Err(error) => {
-                self.cache.discard(&body).await.ok();
+                if let Err(error) = self.discard_body(&body).await {
+                    tracing::warn!("the bytes of a file that could not be made stay: {error}");
+                }
                 return Err(error);
             }
         };
@@ -154,7 +158,11 @@ impl Vfs {
         }
         let body = match self.opens.get(ino) {
             Some(open) => open.body(),
-            None => self.body_of(&node).await?,
+            None => match self.body_of(&node).await {
+                // The store confirmed it at this moment: its bytes have moved on, and the node tells where.
+                Err(_) if self.has_moved_on(&node) => return Box::pin(self.open_file(ino, for_writing)).await,
+                body => body?,
+            },
         };
         let version = node.entry.as_ref().map(|e| e.version.clone());
         let copying = node.change.as_ref().and_then(|c| c.copy_of.clone()).map(|source| {
@@ -216,6 +224,14 @@ impl Vfs {
         self.staged.lock().put(id.to_owned(), body.clone());
     }
 
+    /// Removes a staged body that nothing needs any more, also from those at hand: it would hold its room on the disk.
+    pub(super) async fn discard_body(&self, body: &Arc<Body>) -> Result<()> {
+        if let Some(id) = body.id() {
+            self.staged.lock().pop(&id.to_string());
+        }
+        Ok(self.cache.discard(body).await?)
+    }
+
     async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> IoMode {
         let body = file.body();
         let Some(size) = body.size() else { return IoMode::Direct };
@@ -267,7 +283,7 @@ impl Vfs {
         if closed == Closed::Last && file.is_ghost() {
             let body = file.body();
             if matches!(body.state(), BodyState::Dirty { .. })
-                && let Err(error) = self.cache.discard(&body).await
+                && let Err(error) = self.discard_body(&body).await
             {
                 tracing::warn!(
                     ino = file.ino.0,
@@ -338,6 +354,14 @@ impl Vfs {
 }
 
 impl Inner {
+    /// Whether something has become of a node since it was looked at.
+    fn has_moved_on(&self, node: &Node) -> bool {
+        match (&node.change, self.journal.change(node.ino)) {
+            (Some(then), Some(now)) => !Arc::ptr_eq(then, &now),
+            (then, now) => then.is_some() != now.is_some(),
+        }
+    }
+
     fn openable(&self, ino: Ino) -> Result<Node> {
         if let Some(open) = self.opens.get(ino)
             && open.is_ghost()

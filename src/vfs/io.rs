@@ -433,7 +433,7 @@ impl Vfs {
             target.file.set_body(self.cache.body(&entry));
             self.promise_copy(to, Some(copying.source.clone())).await?;
             target.file.set_writing(Writing::Not);
-            self.cache.discard(&empty).await?;
+            self.discard_body(&empty).await?;
         }
         target.file.set_copying(Some(copying));
         Ok(Some(len))

@@ -30,6 +30,7 @@ mod rename;
 mod setattr;
 #[cfg(test)]
 mod tests;
+mod thumbnails;
 mod tree;
 mod types;
 mod vacated;
@@ -42,7 +43,7 @@ mod xattr;
 
 pub use assets::{Asset, AssetPage, AssetRef, FieldDiff, FieldEdit, Found};
 pub use attention::Attention;
-pub use config::{Commit, Conflicts, VfsConfig};
+pub use config::{Commit, Conflicts, ThumbnailPlace, VfsConfig};
 pub use control::{Keep, Problem, SyncReport};
 pub use error::{Error, Result};
 pub(crate) use junk::matches;

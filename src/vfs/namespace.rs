@@ -98,9 +98,8 @@ impl Vfs {
                 if node.is_folder() {
                     return Err(Error::IsDir);
                 }
-                let staged = d.orphaned_body(&node)?;
                 d.remove(&node, &Place { parent, name }, process)?;
-                Ok(staged)
+                d.orphaned_body(&node)
             })
             .await?;
         self.drop_body(staged).await;
@@ -208,6 +207,7 @@ impl Decision<'_, '_> {
     }
 
     /// The staged body that goes with a node's last name, unless somebody has it open: then its last close removes it.
+    /// Asked when the node has left, so that a close in between leaves it to one of the two at least.
     pub fn orphaned_body(&self, node: &Node) -> Result<Option<String>> {
         if self.vfs.places(node)?.len() > 1 || self.vfs.opens.get(node.ino).is_some() {
             return Ok(None);

@@ -196,8 +196,8 @@ impl Decision<'_, '_> {
     ) -> Result<Orphans> {
         let mut orphans = Vec::new();
         if let Some(target) = target {
-            orphans.extend(self.orphaned_body(&target)?);
             self.remove(&target, to, 0)?;
+            orphans.extend(self.orphaned_body(&target)?);
         }
         let mut change = source.change_or_new(self);
         let mut placing = self.vfs.placing(source)?;
@@ -240,7 +240,6 @@ impl Decision<'_, '_> {
             self.reclaim(change, to, process)?;
             return Ok(Vec::new());
         };
-        let orphans: Orphans = self.orphaned_body(&target)?.into_iter().collect();
         if target.is_published() && source.kind == Kind::File && change.staged.is_some() {
             let old = target.change_or_new(self);
             let places = self.vfs.places(&target)?;
@@ -256,11 +255,11 @@ impl Decision<'_, '_> {
             }
             let taken = take_over(&change, &old, &places, version);
             self.take_over(taken, target.ino);
-            return Ok(orphans);
+            return Ok(self.orphaned_body(&target)?.into_iter().collect());
         }
         self.remove(&target, to, 0)?;
         self.write(Write::Put(Box::new(change)));
-        Ok(orphans)
+        Ok(self.orphaned_body(&target)?.into_iter().collect())
     }
 
     /// What another name means for a node that was never published.

@@ -98,6 +98,8 @@ pub struct OpenHow {
     pub exclusive: bool,
     /// With O_DIRECT.
     pub direct: bool,
+    /// By a program that makes thumbnails.
+    pub for_thumbnail: bool,
 }
 
 /// How the kernel is to treat an open file.

@@ -3,6 +3,7 @@
 mod budget;
 mod bus;
 mod commands;
+mod desktop;
 mod flextype;
 mod freshness;
 mod helper;
@@ -18,6 +19,7 @@ mod programs;
 mod requests;
 mod rules;
 mod service;
+mod semantics;
 mod support;
 mod told;
 mod tour;

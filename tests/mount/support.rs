@@ -145,6 +145,7 @@ impl Place {
             .env("ASSETFS_JOURNAL_SOCKET", "")
             .env_remove("NOTIFY_SOCKET")
             .env_remove("JOURNAL_STREAM")
+            .env("XDG_CACHE_HOME", self.path("xdg-cache"))
             .envs(self.secrets.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command

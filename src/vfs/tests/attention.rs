@@ -16,6 +16,7 @@ const READ: OpenHow = OpenHow {
     append: false,
     exclusive: false,
     direct: false,
+    for_thumbnail: false,
 };
 
 async fn states(rig: &Rig) -> Vec<(String, String)> {
