@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from bench_sides import Native, Ours, Rclone, drop_caches, run
+from bench_sides import Native, Ours, Rclone, drop_caches, run, tidy
 
 API_LATENCY_MS, CDN_LATENCY_MS = 20, 50
 THROTTLED_KBPS = 160_000  # 20 MB/s a connection
@@ -103,9 +103,8 @@ class Bench:
         self.looking(sides, remote)
         self.reading(sides, remote)
         self.writing(sides)
-        ours.unmount()
-        rclone.unmount()
-        ours.server.terminate()
+        ours.close()
+        rclone.close()
 
     def looking(self, sides, remote):
         self.measure("find, nothing known", remote, lambda s: run("shell", f"find {s.root}"), lambda s: s.mount(fresh=True),
@@ -172,22 +171,21 @@ class Bench:
                      bars=[("native", 0.8), ("rclone", 5)])
         self.measure(f"stat of {count}, warm", sides, lambda s: run("stat", f"{s.root}/big", 2), bars=[("native", 0.8)])
         self.measure("ENOENT of 10000, warm", sides, lambda s: run("absent", f"{s.root}/big", 10_000, 5), bars=[("native", 0.8)])
-        rclone.unmount()
+        rclone.close()
         self.memory(ours, count)
-        ours.unmount()
-        ours.server.terminate()
+        ours.close()
 
     def memory(self, ours, count):
         """In the mount that has just shown the large folder."""
         if not self.wanted("memory"):
             return
+        run("shell", f"ls -l {ours.root}/big")
         after_folder = ours.rss_mib()
         many, each = (16, 16) if self.options.quick else (64, 64)
         read = ours.add_folder("many")
         for number in range(many):
             ours.add_pattern(read, f"film-{number:02}.mov", each * MIB, number)
-        run("shell", f"until [ $(ls {ours.root}/many | wc -l) = {many} ]; do sleep 1; done") if os.path.isdir(f"{ours.root}/many") \
-            else ours.mount()
+        ours.refresh()
         took = run("parallel", f"{ours.root}/many")
         self.row(f"{many} readers of {each} MiB each at a time, cold, no latency", {"ours": took}, {})
         peak, after = ours.rss_mib("VmHWM"), ours.rss_mib()
@@ -235,8 +233,8 @@ class Bench:
                 self.jumps(ours, raw, rclone, url, size)
                 self.video(ours)
             for side in (ours, rclone):
-                side.unmount()
-            ours.server.terminate()
+                side.close()
+            shutil.rmtree(raw.root)
         self.ordinary_user(native, size)
 
     def warm(self, sides, who, user=None):
@@ -306,8 +304,7 @@ class Bench:
         read(rclone)
         self.measure("sequential, warm, ordinary user against rclone", {"ours": ours, "rclone": rclone}, read, bars=[("rclone", 2.5)])
         for side in (ours, rclone):
-            side.unmount()
-        ours.server.terminate()
+            side.close()
 
 
 def main():
@@ -331,8 +328,7 @@ def main():
             bench.say(part)
             getattr(bench, part)()
     finally:
-        for cleanup in reversed(cleanups):
-            cleanup()
+        tidy(cleanups)
         shutil.rmtree(base, ignore_errors=True)
     table = (f"Medians of n interleaved runs; API {API_LATENCY_MS} ms, content {CDN_LATENCY_MS} ms of latency for the library of"
              f" {options.seed} small files; {os.cpu_count()} processors; took {time.monotonic() - began:.0f} s.\n"

@@ -70,6 +70,15 @@ def end(process, seconds=90):
         process.wait()
 
 
+def tidy(cleanups):
+    """All of them, the latest first; one that fails does not keep the others from their work."""
+    for cleanup in reversed(cleanups):
+        try:
+            cleanup()
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"left behind: {error}", file=sys.stderr)
+
+
 def resident_mib(process, field="VmRSS"):
     with open(f"/proc/{process.pid}/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
@@ -103,11 +112,11 @@ class Ours:
             [BINARY, "serve", "imagerelay", "--seed", str(seed), "--latency-ms", str(api_ms)]
             + ["--cdn-latency-ms", str(cdn_ms), "--cdn-kbps", str(kbps)],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        cleanups.append(self.server.terminate)
+        cleanups.append(self.server.kill)
         self.url = self.server.stdout.readline().strip()
         self.origin = self.url.removesuffix("/api/v2")
-        cleanups.append(lambda: unmount(self.root))
         self.daemon = None
+        cleanups.append(self.unmount)
 
     def control(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -163,12 +172,23 @@ class Ours:
             end(self.daemon)
             self.daemon = None
 
+    def refresh(self):
+        """Shows what was changed on the server."""
+        subprocess.run([BINARY, "refresh", self.root, *self.places()], env=self.environment(), check=True,
+                       stdout=subprocess.DEVNULL, timeout=STEP_SECONDS_MAX)
+
     def sync(self):
         subprocess.run([BINARY, "sync", self.root, *self.places()], env=self.environment(),
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=STEP_SECONDS_MAX)
 
     def rss_mib(self, field="VmRSS"):
         return resident_mib(self.daemon, field)
+
+    def close(self):
+        """Done with it: the disk is wanted for the next one."""
+        self.unmount()
+        self.server.kill()
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 class Files:
@@ -243,7 +263,7 @@ class Rclone:
         self.base, self.root, self.remote, self.counts = f"{base}/{name}", f"{base}/{name}/mount", remote, counts
         os.makedirs(self.root)
         self.daemon = None
-        cleanups.append(lambda: unmount(self.root))
+        cleanups.append(self.unmount)
 
     @classmethod
     def over_http(cls, base, name, source, cleanups, latency_ms=0, kbps=0):
@@ -286,8 +306,9 @@ class Rclone:
     def sync(self):
         time.sleep(7)  # its write-back time is 5 s
 
-    def rss_mib(self):
-        return resident_mib(self.daemon)
+    def close(self):
+        self.unmount()
+        shutil.rmtree(self.base, ignore_errors=True)
 
 
 class Relay:

@@ -329,12 +329,13 @@ async fn attempt(claim: &mut Claim, patience: &mut Patience) -> Result<()> {
         Wanted::Everything => 0..0,
         Wanted::Blocks(blocks) => body.state.lock().map().map_or(0..0, |map| map.bytes_of(blocks)),
     };
+    let asked = body.shared.clock.elapsed();
     let mut download = open(&body, &entry, bytes.clone()).await?;
     let mut sink = match &claim.wanted {
         Wanted::Everything => Sink::open_ended(&body),
         Wanted::Blocks(_) => Sink::of(&body, download.range.start, bytes.clone()),
     };
-    let mut flow = Flow::of(&body);
+    let mut flow = Flow::of(&body, asked);
     let ended = loop {
         match within(&body.shared, &entry.id, download.stream.next()).await {
             Ok(Some(Ok(data))) => {
@@ -368,15 +369,17 @@ async fn attempt(claim: &mut Claim, patience: &mut Patience) -> Result<()> {
 /// A download whose bytes flow: what it is given is measured while it goes on.
 struct Flow<'a> {
     body: &'a Body,
+    asked: Duration,
     /// From when the bytes below count; `None` before the first one has come.
     since: Option<Duration>,
     bytes: u64,
 }
 
 impl<'a> Flow<'a> {
-    fn of(body: &'a Body) -> Self {
+    fn of(body: &'a Body, asked: Duration) -> Self {
         Self {
             body,
+            asked,
             since: None,
             bytes: 0,
         }
@@ -388,6 +391,7 @@ impl<'a> Flow<'a> {
         let Some(since) = self.since else {
             // The first piece has waited for the way, not for the line.
             self.since = Some(now);
+            shared.pacing.waited(now.saturating_sub(self.asked));
             self.body.flowing.fetch_add(1, Ordering::Relaxed);
             return;
         };

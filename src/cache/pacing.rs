@@ -3,6 +3,10 @@
 //! Eight ranges of 8 MiB fill an ordinary line. Some servers hold every single connection to a fixed rate; there more
 //! connections are the only way to be faster. So when all are busy, the rate per stream is compared before and after
 //! doubling their number: where it stays, more is better; where it falls, the line itself is full.
+//!
+//! A request that waits for its first byte uses nothing of the line. So beside the streams that flow, as many more are asked
+//! for as will be waiting at any time: hardly any where a range takes seconds, as many again where it takes no longer than
+//! the way to the server and back.
 
 use std::time::Duration;
 
@@ -34,6 +38,10 @@ struct State {
     /// Rates measured in this phase, in bytes per second.
     sum: f64,
     count: usize,
+    /// What a stream gets lately, in bytes per second.
+    rate: Option<f64>,
+    /// How long the first byte takes lately.
+    wait: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,33 +74,52 @@ impl Pacing {
                 since: Duration::ZERO,
                 sum: 0.0,
                 count: 0,
+                rate: None,
+                wait: None,
             }),
         }
     }
 
-    /// How many streams to run for one reader.
+    /// How many streams are to flow for one reader.
     pub(super) fn streams(&self) -> usize {
         self.state.lock().streams
     }
 
+    /// How many downloads to have under way for that.
+    pub(super) fn jobs(&self) -> usize {
+        let state = self.state.lock();
+        let waiting = match (state.wait, state.rate) {
+            (Some(wait), Some(rate)) => wait.as_secs_f64() * rate / range_bytes_max(state.streams) as f64,
+            (None, _) | (_, None) => 1.0,
+        };
+        state.streams + (state.streams as f64 * waiting.min(1.0)).ceil() as usize
+    }
+
+    /// A first byte has come.
+    pub(super) fn waited(&self, wait: Duration) {
+        let mut state = self.state.lock();
+        state.wait = Some(state.wait.map_or(wait, |before| (before * 3 + wait) / 4));
+    }
+
     /// Largest range for one stream, in bytes.
     pub(super) fn range_bytes_max(&self) -> u64 {
-        match self.streams() > STREAMS_USUAL {
-            true => 4 << 20,
-            false => 8 << 20,
-        }
+        range_bytes_max(self.streams())
     }
 
     /// Learns from a download that goes on, at `now`.
     pub(super) fn learn(&self, sample: &Sample, now: Duration) {
         let mut state = self.state.lock();
+        let took = now.saturating_sub(sample.since);
+        if !took.is_zero() {
+            let rate = sample.bytes as f64 / took.as_secs_f64();
+            state.rate = Some(state.rate.map_or(rate, |before| (before * 7.0 + rate) / 8.0));
+        }
         if matches!(state.phase, Phase::Held) {
             if now < state.since + HOLD {
                 return;
             }
             state.begin(Phase::Baseline, now);
         }
-        let took = now.saturating_sub(sample.since);
         // Only full use of the streams says anything about the line, and only what was brought within the phase.
         let busy = sample.beside * 4 >= state.streams * 3;
         if !busy || sample.since < state.since || took.is_zero() {
@@ -118,6 +145,13 @@ impl Pacing {
             }
             Phase::Held => {}
         }
+    }
+}
+
+fn range_bytes_max(streams: usize) -> u64 {
+    match streams > STREAMS_USUAL {
+        true => 4 << 20,
+        false => 8 << 20,
     }
 }
 
@@ -161,6 +195,24 @@ mod tests {
         assert_eq!(settle(1e12, 1e9, 64), 8, "fast enough as it is");
         assert_eq!(settle(1e12, 20e6, 12), 12);
         assert_eq!(settle(1e12, 20e6, 2), 2);
+    }
+
+    #[test]
+    fn downloads_that_wait_come_on_top_of_those_that_flow() {
+        let pacing = Pacing::new(8);
+        assert_eq!(pacing.jobs(), 16, "nothing is known of the line");
+        pacing.waited(Duration::from_millis(50));
+        let sample = Sample {
+            bytes: 1 << 20,
+            since: Duration::ZERO,
+            beside: 1,
+        };
+        pacing.learn(&sample, Duration::from_secs(10));
+        assert_eq!(pacing.jobs(), 9, "a range takes a minute");
+        for _ in 0..100 {
+            pacing.learn(&sample, Duration::from_millis(5));
+        }
+        assert_eq!(pacing.jobs(), 16, "a range takes 40 ms");
     }
 
     #[test]

@@ -191,13 +191,13 @@ impl Body {
             return;
         }
         let pacing = &self.shared.pacing;
-        let streams = pacing.streams();
+        let jobs = pacing.jobs();
         let range_bytes_max = pacing.range_bytes_max();
-        // Twice what the streams carry, so that one that ends finds its next range.
-        let window = ahead_bytes.min(2 * range_bytes_max * streams as u64);
-        let range_bytes = (window / streams as u64).clamp(FETCH_BYTES_MIN, range_bytes_max);
+        // Twice what the downloads carry, so that one that ends finds its next range.
+        let window = ahead_bytes.min(2 * range_bytes_max * jobs as u64);
+        let range_bytes = (window / jobs as u64).clamp(FETCH_BYTES_MIN, range_bytes_max);
         let longest = range_bytes.div_ceil(self.shared.config.block_bytes) as usize;
-        for _ in 0..streams {
+        for _ in 0..jobs {
             let Some(room) = fetch::Room::ahead(self, range_bytes) else {
                 return;
             };
@@ -212,7 +212,7 @@ impl Body {
                 };
                 // Not in crumbs: better wait until a range is worth a request.
                 let start = run.start as u64 * self.shared.config.block_bytes;
-                if state.jobs >= streams || (horizon < size && horizon - start < range_bytes) {
+                if state.jobs >= jobs || (horizon < size && horizon - start < range_bytes) {
                     return;
                 }
                 let bytes = map.bytes_of(&run);

@@ -19,6 +19,8 @@ use super::state::{Content, Dirty, OpenFile, Phase, Presence, State};
 
 /// How often a change is begun anew because an upload was confirmed in between.
 const ROUNDS_MAX: usize = 16;
+/// How much is written before the disk is told to begin.
+const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// What of a clean body is to live on when it becomes dirty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +179,12 @@ impl Body {
             self.shared.admit_dirty(room_bytes).await?;
             let body = self.clone();
             let attempted = change.clone();
-            match self.shared.blocking(move || body.change_now(&attempted)).await {
+            let work = move || {
+                let made = body.change_now(&attempted)?;
+                body.begin_writeback(&attempted);
+                Ok(made)
+            };
+            match self.shared.blocking(work).await {
                 Ok(Made::Yes) => {
                     self.changed.notify_waiters();
                     return Ok(());
@@ -191,6 +198,20 @@ impl Body {
             }
         }
         Err(CacheError::Stopped)
+    }
+
+    /// Lets the disk begin with what has been written, a stretch at a time: the sync at close then has little left to wait
+    /// for. Blocks.
+    fn begin_writeback(&self, change: &Change) {
+        let Change::Write { offset, data } = change else { return };
+        let end = offset.saturating_add(data.len() as u64);
+        let written = end / WRITEBACK_BYTES;
+        if offset / WRITEBACK_BYTES == written {
+            return;
+        }
+        if let Some(open) = self.state.lock().file.clone() {
+            disk::begin_writeback(&open.file, (written - 1) * WRITEBACK_BYTES, WRITEBACK_BYTES);
+        }
     }
 
     fn change_now(&self, change: &Change) -> Result<Made> {

@@ -93,7 +93,7 @@ pub struct MountOptions {
     /// Names that stay on this machine, besides the usual ones: patterns with `*` and `?`, separated by `:`
     #[arg(long, value_name = "PATTERNS")]
     pub junk: Option<String>,
-    /// How long a program waits for the store before it gets an error [default: 40s]
+    /// How long a program waits for the store, without any progress, before it gets an error [default: 40s]
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub deadline: Option<Duration>,
     /// Requests a second; 0: no limit [default: the store's]

@@ -1,5 +1,5 @@
 //! Reading and writing by position.
-#![allow(unsafe_code)] // preadv2(2), reads into memory that is not zeroed first
+#![allow(unsafe_code)] // preadv2(2), reads into memory that is not zeroed first; sync_file_range(2)
 
 use std::fs::File;
 use std::io;
@@ -64,6 +64,18 @@ fn pread(file: &File, bytes: &mut Vec<u8>, len: usize, offset: u64, flags: libc:
 /// Writes all of `bytes` at `offset`. After an error a part of them may have been written.
 pub fn write_at(file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
     file.write_all_at(bytes, offset).named("write", path)
+}
+
+/// Lets the disk begin to write a range of a file, without waiting for it. Nothing is durable by that, and an error shows
+/// at the sync that follows.
+pub fn begin_writeback(file: &File, offset: u64, len: u64) {
+    let (Ok(offset), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else {
+        return;
+    };
+    // SAFETY: the descriptor is open for as long as `file` is borrowed; the call touches no memory of ours.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE);
+    }
 }
 
 #[cfg(test)]

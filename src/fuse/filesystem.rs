@@ -307,7 +307,7 @@ impl Filesystem for Adapter {
         let (vfs, caller) = (self.vfs.clone(), convert::caller(req));
         self.serve(
             req,
-            self.operation("flush", convert::ino(ino)).whole_file(),
+            self.operation("flush", convert::ino(ino)).whole(),
             reply,
             async move { vfs.flush(caller, fh.0).await },
             |reply, ()| reply.ok(),
@@ -342,7 +342,7 @@ impl Filesystem for Adapter {
         let vfs = self.vfs.clone();
         self.serve(
             req,
-            self.operation("fsync", convert::ino(ino)).whole_file(),
+            self.operation("fsync", convert::ino(ino)).whole(),
             reply,
             async move { vfs.fsync(fh.0).await },
             |reply, ()| reply.ok(),
@@ -354,7 +354,7 @@ impl Filesystem for Adapter {
         let closer = self.clone();
         self.spawn(
             req,
-            self.operation("opendir", ino).serve(
+            self.operation("opendir", ino).whole().serve(
                 reply,
                 async move { vfs.opendir(caller, ino).await },
                 move |reply, fh| reply.opened(FileHandle(fh), convert::folder_flags(ino)),
@@ -367,7 +367,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let (adapter, operation) = (self.clone(), self.operation("readdir", convert::ino(ino)));
+        let (adapter, operation) = (self.clone(), self.operation("readdir", convert::ino(ino)).whole());
         self.spawn(req, async move {
             let filled = operation
                 .within(adapter.fill(fh.0, offset, |entry| {
@@ -384,7 +384,7 @@ impl Filesystem for Adapter {
 
     fn readdirplus(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let (adapter, folder) = (self.clone(), convert::ino(ino));
-        let operation = self.operation("readdirplus", folder);
+        let operation = self.operation("readdirplus", folder).whole();
         self.spawn(req, async move {
             let filled = operation
                 .within(adapter.fill(fh.0, offset, |entry| {
@@ -553,7 +553,7 @@ impl Filesystem for Adapter {
         let len = len.min(u64::from(u32::MAX) - u64::from(BLOCK_BYTES));
         self.serve(
             req,
-            self.operation("copy_file_range", convert::ino(ino_out)).whole_file(),
+            self.operation("copy_file_range", convert::ino(ino_out)).whole(),
             reply,
             async move {
                 vfs.copy_file_range(caller, fh_in.0, offset_in, fh_out.0, offset_out, len)

@@ -20,8 +20,9 @@ use crate::vfs;
 /// The longest that an operation keeps its program waiting.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The longest for operations that may have to move a whole file: flush, fsync, copy.
-const DEADLINE_WHOLE_FILE: Duration = Duration::from_secs(600);
+/// The longest for operations that may have to move a whole file (flush, fsync, copy) or to list a whole folder: below
+/// them each step has a deadline of its own, and a large one goes on as long as it makes progress.
+const DEADLINE_WHOLE: Duration = Duration::from_secs(600);
 
 /// How long an operation may go on after its program was told EIO.
 const LATE_MAX: Duration = Duration::from_secs(600);
@@ -50,15 +51,15 @@ impl Operation {
         }
     }
 
-    /// About this entry of the folder.
+    /// About this entry of the folder, which may have to be listed first.
     pub fn named(mut self, name: &Name) -> Self {
         self.name = Some(name.clone());
-        self
+        self.whole()
     }
 
-    /// It may have to wait for a whole file.
-    pub fn whole_file(mut self) -> Self {
-        self.deadline = DEADLINE_WHOLE_FILE;
+    /// It may have to wait for a whole file or folder.
+    pub fn whole(mut self) -> Self {
+        self.deadline = DEADLINE_WHOLE;
         self
     }
 

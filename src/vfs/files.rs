@@ -1,6 +1,7 @@
 //! open, create, release: handles and what the end of writing sets off.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::cache::{Body, BodyId, BodyState};
 use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Write};
@@ -141,6 +142,7 @@ impl Vfs {
         {
             return Ok(file);
         }
+        let contents = self.contents_changed.load(Ordering::SeqCst);
         let node = self.blocking(move |vfs| vfs.openable(ino)).await?;
         if let Some(entry) = node
             .entry
@@ -178,7 +180,27 @@ impl Vfs {
             file.set_copying(copying);
             file
         });
+        if self.contents_changed.load(Ordering::SeqCst) != contents
+            && let Err(error) = self.is_current(&file).await
+        {
+            self.close_file(&file, for_writing).await;
+            return Err(error);
+        }
         Ok(file)
+    }
+
+    /// Whether an open file is what the catalog tells by now. Where it is not, the new version has got an inode of its own,
+    /// and the kernel looks the name up again when it is told that this one is stale.
+    async fn is_current(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let file = file.clone();
+        self.blocking(move |vfs| {
+            let node = vfs.openable(file.ino)?;
+            match node.entry.as_deref().filter(|entry| file.is_other_version(entry)) {
+                Some(entry) if vfs.inode_for(file.ino, entry)? != file.ino => Err(Error::Stale),
+                Some(_) | None => Ok(()),
+            }
+        })
+        .await
     }
 
     /// The bytes that a node shows.
@@ -236,7 +258,7 @@ impl Vfs {
         let body = file.body();
         let Some(size) = body.size() else { return IoMode::Direct };
         let clean = !matches!(body.state(), BodyState::Dirty { .. });
-        let may_pass = self.passthrough.load(std::sync::atomic::Ordering::Relaxed) && !how.write && !how.direct;
+        let may_pass = self.passthrough.load(Ordering::Relaxed) && !how.write && !how.direct;
         // Only an opened body knows what it holds from an earlier life, so the question comes second.
         if may_pass
             && clean
@@ -258,7 +280,7 @@ impl Vfs {
 
     /// The kernel or the rights do not allow passthrough: it is not offered again.
     pub fn passthrough_refused(&self, why: &str) {
-        if self.passthrough.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        if self.passthrough.swap(false, Ordering::Relaxed) {
             tracing::info!("passthrough is not available ({why}); cached reads go through the daemon");
         }
     }

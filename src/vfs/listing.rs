@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -70,6 +71,15 @@ impl Bindings for LocalNames {
     }
 }
 
+/// How far the reading of a folder is.
+#[derive(Clone, Debug)]
+pub(super) enum Reading {
+    /// It goes on: told again with each page.
+    GoesOn,
+    /// It has ended.
+    Done(Result<()>),
+}
+
 impl Vfs {
     /// Makes sure that the folder's children are known. What is known is served at once; whether it is still so is found
     /// out behind the caller's back ([`super::check`]). Waited for is only what was never read, what is known to have
@@ -122,40 +132,42 @@ impl Vfs {
         self.list_now(id).await
     }
 
-    async fn listed(&self, mut done: watch::Receiver<Option<Result<()>>>) -> Result<()> {
-        let wait = async {
-            match done.wait_for(Option::is_some).await {
-                Ok(result) => result.clone().unwrap_or(Err(Error::Internal)),
-                Err(_) => Err(Error::Internal),
-            }
-        };
+    async fn listed(&self, mut reading: watch::Receiver<Reading>) -> Result<()> {
         let deadline = self.config.deadline;
-        tokio::time::timeout(deadline, wait)
-            .await
-            .unwrap_or(Err(Error::TimedOut(deadline.as_secs())))
+        loop {
+            if let Reading::Done(result) = &*reading.borrow_and_update() {
+                return result.clone();
+            }
+            // Each page puts the deadline off: a large folder takes its time.
+            match tokio::time::timeout(deadline, reading.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Error::Internal),
+                Err(_) => return Err(Error::TimedOut(deadline.as_secs())),
+            }
+        }
     }
 
     /// Starts reading a folder unless it is being read already: then the second value is `true`.
-    fn begin_listing(&self, id: &ItemId, context: Context) -> (watch::Receiver<Option<Result<()>>>, bool) {
+    fn begin_listing(&self, id: &ItemId, context: Context) -> (watch::Receiver<Reading>, bool) {
         let mut listings = self.listings.lock();
         if let Some(running) = listings.get(id) {
             return (running.clone(), true);
         }
-        let (result, receiver) = watch::channel(None);
+        let (reading, receiver) = watch::channel(Reading::GoesOn);
         listings.insert(id.clone(), receiver.clone());
         let (vfs, id) = (self.clone(), id.clone());
         tokio::spawn(with_context(context, async move {
-            let outcome = vfs.read_folder(&id).await;
+            let outcome = vfs.read_folder(&id, &reading).await;
             if let Err(error) = &outcome {
                 tracing::debug!(%id, "a folder could not be read: {error}");
             }
             vfs.listings.lock().remove(&id);
-            result.send_replace(Some(outcome));
+            reading.send_replace(Reading::Done(outcome));
         }));
         (receiver, false)
     }
 
-    async fn read_folder(&self, id: &ItemId) -> Result<()> {
+    async fn read_folder(&self, id: &ItemId, reading: &watch::Sender<Reading>) -> Result<()> {
         let asked = id.clone();
         let folder = self
             .blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?))
@@ -176,6 +188,7 @@ impl Vfs {
         let mut entries = Vec::new();
         while let Some(batch) = stream.next().await {
             entries.extend(batch?);
+            reading.send_replace(Reading::GoesOn);
         }
         let listed = Listed {
             folder: &folder.entry,
@@ -338,8 +351,27 @@ impl Vfs {
         self.tell_kernel(&diff)
     }
 
+    /// Gives an inode of its own to each new version whose file was opened as the old one while the catalog was written:
+    /// [`Self::inode_for`] looked before that. Who opens at the same time sees the count move, and looks again. Blocks.
+    fn rebind_opened(&self, diff: &Diff) -> Result<()> {
+        let mut changed = diff.changed.iter().filter(|c| c.change == Extent::Content).peekable();
+        if changed.peek().is_none() {
+            return Ok(());
+        }
+        self.contents_changed.fetch_add(1, Ordering::SeqCst);
+        for changed in changed {
+            if self.opens.get(changed.ino).is_some()
+                && let Some(node) = self.catalog.by_ino(changed.ino)?
+            {
+                self.inode_for(changed.ino, &node.entry)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Passes a difference on to the kernel. Blocks.
     pub(super) fn tell_kernel(&self, diff: &Diff) -> Result<()> {
+        self.rebind_opened(diff)?;
         let mut parents: Vec<ItemId> = diff
             .added
             .iter()

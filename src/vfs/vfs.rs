@@ -18,6 +18,7 @@ use super::attention::Outside;
 use super::check::{CountsSeen, Looks};
 use super::handles::Handles;
 use super::junk::Junk;
+use super::listing::Reading;
 use super::opens::Opens;
 use super::vacated::Vacated;
 use super::views::Views;
@@ -74,7 +75,9 @@ pub struct Inner {
     /// Folders that were removed here lately: programs may still stand in them.
     pub(super) left_folders: Mutex<lru::LruCache<Ino, Attr>>,
     /// Folders being listed: who needs one waits for the one request.
-    pub(super) listings: Mutex<HashMap<ItemId, watch::Receiver<Option<Result<()>>>>>,
+    pub(super) listings: Mutex<HashMap<ItemId, watch::Receiver<Reading>>>,
+    /// How often the catalog took other bytes of known files.
+    pub(super) contents_changed: AtomicU64,
     /// Items read directly, and when: their memberships need not be asked again within a minute.
     pub(super) fresh: Mutex<lru::LruCache<ItemId, Timestamp>>,
     /// Folders that somebody looked into lately, for the poll.
@@ -189,6 +192,7 @@ impl Vfs {
             vacated: Mutex::default(),
             left_folders: Mutex::new(lru::LruCache::new(capacity(LEFT_FOLDERS_MAX))),
             listings: Mutex::default(),
+            contents_changed: AtomicU64::new(0),
             fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
             used: Mutex::new(lru::LruCache::new(capacity(4096))),
             pages: Mutex::new(lru::LruCache::new(capacity(32_768))),

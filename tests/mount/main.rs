@@ -16,6 +16,7 @@ mod metrics;
 mod omeka;
 mod patterns;
 mod programs;
+mod reading;
 mod requests;
 mod rules;
 mod service;

@@ -80,6 +80,25 @@ fn a_server_that_misbehaves_fails_reads_in_time_and_nothing_else() {
     }
 }
 
+/// A folder of a hundred thousand entries takes a minute to be listed; what counts is that it goes on.
+#[test]
+fn a_listing_may_take_longer_than_the_deadline_while_it_makes_progress() {
+    let world = World::new(Seed::Files {
+        folders: 1,
+        files_per_folder: 2_000,
+    });
+    let mount = world.mount("rate=0,poll=0,deadline=5s");
+    shell(&mount.path(), "ls > /dev/null");
+    // Twenty pages, four at a time.
+    world.server().faults().add(FaultRule::new(
+        "GET /folders/{id}/files",
+        When::Always,
+        Action::Delay(1_300),
+    ));
+    let listed = shell(&mount.path(), "ls * | wc -l");
+    assert_eq!(listed.trim(), "2000");
+}
+
 #[test]
 fn a_listing_that_breaks_off_is_an_error_and_never_a_shorter_folder() {
     let world = World::new(Seed::Small);

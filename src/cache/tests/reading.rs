@@ -126,9 +126,9 @@ async fn reading_on(latency_ms: u64, chunk_ms: u64) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn reading_on_costs_little_more_than_parallel_ranges() {
     let quick = reading_on(50, 0).await;
-    assert!(quick <= Duration::from_millis(400), "{quick:?}");
+    assert!(quick <= Duration::from_millis(300), "{quick:?}");
     let throttled = reading_on(50, 2).await;
-    assert!(throttled <= Duration::from_millis(1100), "{throttled:?}");
+    assert!(throttled <= Duration::from_millis(1000), "{throttled:?}");
 }
 
 #[tokio::test(start_paused = true)]
