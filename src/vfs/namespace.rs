@@ -286,8 +286,13 @@ impl Decision<'_, '_> {
             self.write(Write::Drop(node.ino));
             return Ok(());
         }
-        // A request may be under way: the store is asked before this is forgotten.
+        // A request may be under way: the store is asked before this is forgotten, also when it was refused in the end.
+        let state = match change.state {
+            State::Parked { .. } => State::Pending,
+            other => other,
+        };
         self.write(Write::Put(Box::new(Change {
+            state,
             placing: Some(placing),
             ready_at: self.ready_at(),
             ..change
