@@ -1,5 +1,6 @@
 //! Which program asks: its name, and whether it is one that looks at everything without anybody waiting. Remembered for a
-//! moment, because every request would have to look it up again.
+//! moment, because every request would have to look it up again. Of what the system tells of a process only `status`, `comm`
+//! and `cmdline` are read: the rest is behind a lock that the process may hold while it waits for us.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ const PROGRAMS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
 /// How long it holds: a process keeps its number while it becomes another program with exec.
 const HOLDS: Duration = Duration::from_secs(2);
+
+/// How long one waits for another that is looking.
+const LOOKING_MAX: Duration = Duration::from_millis(100);
 
 /// How far up it is looked who started a program: a thumbnailer works through helpers.
 const PARENTS_MAX: usize = 4;
@@ -68,6 +72,9 @@ pub struct Programs {
     proc: PathBuf,
     more: Vec<String>,
     known: Mutex<LruCache<u32, Known>>,
+    /// Held by who reads a command line. That waits as long as the program's memory is locked, and so it may be for a request
+    /// to us: no more than one thread must ever wait so.
+    looking: Mutex<()>,
 }
 
 impl Programs {
@@ -81,6 +88,7 @@ impl Programs {
             proc: proc.to_owned(),
             more,
             known: Mutex::new(LruCache::new(PROGRAMS_MAX)),
+            looking: Mutex::new(()),
         }
     }
 
@@ -103,6 +111,16 @@ impl Programs {
         {
             return known.clone();
         }
+        let Some(_looking) = self.looking.try_lock_for(LOOKING_MAX) else {
+            return Known {
+                context: Context {
+                    class: Class::Interactive,
+                    program: self.name(pid).map(Arc::from),
+                },
+                makes_thumbnails: false,
+                since: Instant::now(),
+            };
+        };
         let known = self.find(pid);
         self.known.lock().put(pid, known.clone());
         known

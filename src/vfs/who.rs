@@ -1,9 +1,13 @@
 //! What the system tells of the asking process.
+//!
+//! Only `/proc/PID/status` may be read of a process that waits for an answer of ours. Most of what else is there (`stat`,
+//! `maps`, `fd`, `environ`, `stack`, …) is read under the lock that a process holds from the moment that it becomes another
+//! program until its files that do not go along are closed. Such a close asks us, and would wait for us while we wait for it,
+//! and nothing could end either of them.
 
 /// The process (thread group) that a thread belongs to; the thread's own number where the system does not say.
 pub fn process_of(pid: u32) -> u32 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status
+    status(pid)
         .lines()
         .find_map(|line| line.strip_prefix("Tgid:"))
         .and_then(|tgid| tgid.trim().parse().ok())
@@ -12,15 +16,22 @@ pub fn process_of(pid: u32) -> u32 {
 
 /// Whether the thread is dying of a signal. Its files are closed by the system then, and what it wrote may be half.
 pub fn is_killed(pid: u32) -> bool {
+    // Who dies has given back its memory before its files are closed; who becomes another program has new memory by then.
+    // So the flags, which are behind the lock, are asked of nobody who could hold it.
+    let status = status(pid);
+    let dies = !status.is_empty() && !status.lines().any(|line| line.starts_with("VmSize:"));
+    dies && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| exits_by_signal(&stat))
+}
+
+fn status(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
+}
+
+fn exits_by_signal(stat: &str) -> bool {
     const EXITING: u64 = 0x4;
     const SIGNALED: u64 = 0x400;
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
     // The command name may hold spaces and brackets: count the fields behind its closing bracket.
-    let Some((_, fields)) = stat.rsplit_once(')') else {
-        return false;
-    };
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let flags: u64 = fields
         .split_whitespace()
         .nth(6)
@@ -38,5 +49,13 @@ mod tests {
         assert_eq!(process_of(std::process::id()), std::process::id());
         assert!(!is_killed(std::process::id()));
         assert_eq!(process_of(0), 0);
+    }
+
+    #[test]
+    fn who_dies_of_a_signal_is_told_from_who_just_ends() {
+        assert!(exits_by_signal("7 (a )b) R 1 7 7 0 -1 4195332 0"));
+        assert!(!exits_by_signal("7 (a )b) R 1 7 7 0 -1 4194308 0"));
+        assert!(!exits_by_signal("7 (a )b) R 1 7 7 0 -1 4194304 0"));
+        assert!(!exits_by_signal(""));
     }
 }

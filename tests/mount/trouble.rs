@@ -137,3 +137,15 @@ fn a_daemon_that_was_killed_loses_nothing_that_was_closed() {
     shell(&fresh.path(), "sha256sum --quiet -c ../sums");
     drop(mount);
 }
+
+/// A program that starts another one holds a lock of the system while its files are closed, and that close asks the mount. A
+/// mount that looks at the asking process through that lock stands still for ever, with everybody who uses it.
+#[test]
+fn a_file_that_is_closed_because_another_program_starts_is_kept_like_any_other() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    let script = "open(F, '>', 'Empty/p.txt') or die; syswrite(F, 'x'); system('true'); syswrite(F, 'y'); close(F) or die";
+    shell(&mount.path(), &format!("perl -e \"{script}\""));
+    shell(&mount.path(), "grep -qx xy Empty/p.txt && ls -lR > /dev/null");
+    mount.sync();
+}
