@@ -26,7 +26,8 @@ pub fn kind_of_status(status: u16) -> ErrorKind {
         405 | 501 => ErrorKind::Unsupported,
         408 => ErrorKind::Timeout,
         409 => ErrorKind::Exists,
-        412 => ErrorKind::Conflict,
+        // Not one byte of the range is there: the file has become shorter than it is known to be.
+        412 | 416 => ErrorKind::Conflict,
         413 => ErrorKind::TooLarge,
         423 => ErrorKind::Busy,
         429 => ErrorKind::Throttled { until: None },
@@ -74,6 +75,7 @@ mod tests {
             (405, ErrorKind::Unsupported),
             (409, ErrorKind::Exists),
             (413, ErrorKind::TooLarge),
+            (416, ErrorKind::Conflict),
             (422, ErrorKind::Invalid),
             (429, ErrorKind::Throttled { until: None }),
             (503, ErrorKind::Server),

@@ -13,6 +13,8 @@ use crate::store::{Download, ErrorKind, Result, StoreError};
 
 const READ: &str = "read content";
 const ROUTE: &str = "GET quick link";
+/// The status of a range that begins behind the end.
+const NO_SUCH_RANGE: u16 = 416;
 
 /// What an answer says of the bytes it carries.
 struct Extent {
@@ -82,7 +84,8 @@ impl Core {
         let request = Request::get(link.url.clone(), ROUTE)
             .unbudgeted()
             .identity()
-            .range(range);
+            .range(range)
+            .accept(&[NO_SUCH_RANGE]);
         let sent = self.api.client().open(request).await;
         sent.map_err(|e| errors::store_error(READ, file.id.as_str(), e))
     }
@@ -90,6 +93,11 @@ impl Core {
     fn download(&self, file: &Entry, asked: &Range<u64>, link: &Link, response: Response) -> Result<Download> {
         let item = file.id.as_str();
         let id = keys::file(READ, &file.id)?;
+        if response.status() == NO_SUCH_RANGE {
+            self.links.retire(id, Some(link.id));
+            let why = format!("the download ends before byte {}: it is another version's", asked.start);
+            return Err(errors::not_ready(READ, item, why));
+        }
         let Some(extent) = extent(&response, asked) else {
             return Err(errors::protocol(
                 READ,

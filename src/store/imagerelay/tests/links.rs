@@ -70,6 +70,10 @@ async fn another_versions_bytes_are_never_taken_for_this_ones() {
         .expect("a version");
     let error = rig.read(&file, 0..5).await.expect_err("other bytes");
     assert_eq!(error.kind, ErrorKind::NotReady);
+    // The end that is known is behind the end of what is there: no word of a range then, and no wrong argument either.
+    rig.server.remote().replace(id, b"x".to_vec()).expect("a version");
+    let error = rig.read(&file, 2..5).await.expect_err("nothing there");
+    assert_eq!(error.kind, ErrorKind::NotReady);
 }
 
 #[tokio::test]
