@@ -8,10 +8,12 @@ use super::{output, target};
 use crate::daemon::control::{Request, ask};
 use crate::daemon::places::Places;
 use crate::daemon::{Failure, Status};
-use crate::vfs::{Attention, QueueItem};
+use crate::vfs::{Attention, Event, QueueItem};
 
 /// Changes and problems that one look shows.
 const SHOWN_MAX: usize = 20;
+/// What came up lately that one look shows, the newest first.
+const EVENTS_MAX: usize = 5;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -98,7 +100,24 @@ fn of_mount(mount: &Value) -> Result<String, Failure> {
     if problems.len() > SHOWN_MAX {
         lines.push(format!("    … and {} more: assetfs queue", problems.len() - SHOWN_MAX));
     }
+    let events: Vec<Event> = match &status["events"] {
+        Value::Null => Vec::new(),
+        events => serde_json::from_value(events.clone()).map_err(Failure::new)?,
+    };
+    if !events.is_empty() {
+        lines.push("  lately:".into());
+        lines.extend(events.iter().rev().take(EVENTS_MAX).map(event));
+    }
     Ok(lines.join("\n"))
+}
+
+fn event(event: &Event) -> String {
+    let place = if event.path.is_empty() {
+        "the store"
+    } else {
+        &event.path
+    };
+    format!("    {}  {place}: {}", event.at, event.text)
 }
 
 fn verb(things: usize) -> String {
@@ -259,9 +278,14 @@ mod tests {
         status["problems"] = json!([{
             "path": "/a.jpg", "id": 9, "state": "parked", "reason": "too large", "way_out": "`assetfs retry 9`"
         }]);
+        status["events"] = json!([{"at": "2026-01-02T03:04:05Z", "path": "", "text": "80 % is used up"}]);
         let text = of_mount(&mount).unwrap();
         assert!(
             text.contains("2 changes to send, 4.0 MiB, 1.0 MiB/s, about 4 s left; 1 parked"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\n  lately:\n    2026-01-02T03:04:05Z  the store: 80 % is used up"),
             "{text}"
         );
         assert!(

@@ -1,4 +1,5 @@
-//! What people see on their desktop: one notification a mount, which is replaced and not followed by another.
+//! What people see on their desktop: one notification a mount for what waits for them, and one for what came up. Each is
+//! replaced, and not followed by another.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use zbus::zvariant::Value;
 
-use crate::vfs::Attention;
+use crate::vfs::{Attention, Event};
 
 /// The service, its object and its interface have names of one family.
 const SERVICE: &str = "org.freedesktop.Notifications";
@@ -27,7 +28,7 @@ pub struct Words {
     pub body: String,
 }
 
-/// The notification of one mount.
+/// One notification of a mount.
 #[derive(Default)]
 pub struct Desktop {
     bus: Option<zbus::Connection>,
@@ -136,6 +137,31 @@ pub fn words(store: &str, mountpoint: &Path, waiting: &[Attention]) -> Option<Wo
     })
 }
 
+/// One notification for everything that came up and asks nothing of anybody; none when nothing did.
+pub fn words_of_news(store: &str, news: &[Event]) -> Option<Words> {
+    let summary = match news {
+        [] => return None,
+        [one] if one.path.is_empty() => format!("About {store}"),
+        [_] => format!("About a file in {store}"),
+        many => format!("{} things about {store}", many.len()),
+    };
+    let named = news.iter().take(NAMED_MAX).map(|event| {
+        let name = event.path.rsplit('/').next().filter(|name| !name.is_empty());
+        match name {
+            Some(name) => format!("{}: {}", escaped(name), escaped(&event.text)),
+            None => escaped(&event.text),
+        }
+    });
+    let mut lines: Vec<String> = named.collect();
+    if news.len() > NAMED_MAX {
+        lines.push(format!("… and {} more: assetfs status {store}", news.len() - NAMED_MAX));
+    }
+    Some(Words {
+        summary,
+        body: lines.join("\n"),
+    })
+}
+
 /// The body may hold markup, so what people named their files must not be read as such.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -172,5 +198,29 @@ mod tests {
         assert!(many.body.contains("… and 2 more"));
         let login = words("studio", place, &[waits("", None)]).unwrap();
         assert_eq!(login.summary, "studio no longer takes the login");
+    }
+
+    #[test]
+    fn everything_that_came_up_is_one_notification() {
+        let event = |path: &str| Event {
+            at: "now".into(),
+            path: path.into(),
+            text: "the store made it smaller".into(),
+        };
+        assert_eq!(words_of_news("studio", &[]), None);
+        let one = words_of_news("studio", &[event("/Press/a.jpg")]).unwrap();
+        assert_eq!(one.summary, "About a file in studio");
+        assert_eq!(one.body, "a.jpg: the store made it smaller");
+        assert_eq!(
+            words_of_news("studio", &[event("")]).unwrap().body,
+            "the store made it smaller"
+        );
+        let many = words_of_news("studio", &vec![event("/a.jpg"); 5]).unwrap();
+        assert_eq!(many.summary, "5 things about studio");
+        assert!(
+            many.body.ends_with("… and 2 more: assetfs status studio"),
+            "{}",
+            many.body
+        );
     }
 }

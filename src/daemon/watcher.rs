@@ -41,7 +41,7 @@ impl Watcher {
     /// Looks until it is dropped.
     pub async fn run(self) {
         let mut moved = self.vfs.watch();
-        let mut desktop = Desktop::default();
+        let (mut desktop, mut news) = (Desktop::default(), Desktop::default());
         let mut told: BTreeSet<Attention> = BTreeSet::new();
         loop {
             moved.mark_unchanged();
@@ -56,6 +56,9 @@ impl Watcher {
                 }
             } else if waiting.is_empty() && !told.is_empty() {
                 desktop.clear().await;
+            }
+            if let Some(words) = desktop::words_of_news(&self.store, &self.vfs.take_announced()) {
+                news.show(&words).await;
             }
             self.service.status(&self.line(&waiting));
             told = waiting.into_iter().collect();

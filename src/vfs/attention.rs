@@ -8,6 +8,7 @@ use crate::journal::{Change, State};
 use crate::model::{Ino, Kind};
 
 use super::Result;
+use super::control::Event;
 use super::vfs::{Inner, Vfs};
 
 /// The most that the file in the mount lists.
@@ -28,10 +29,14 @@ pub struct Attention {
     pub way_out: String,
 }
 
-/// What the daemon knows and the journal does not.
+/// The most news that are kept for a desktop that does not ask.
+const NEWS_MAX: usize = 100;
+
+/// What the daemon knows and the journal does not, and what it is to tell.
 #[derive(Default)]
 pub(super) struct Outside {
     login: Mutex<Option<Attention>>,
+    news: Mutex<Vec<Event>>,
 }
 
 impl Vfs {
@@ -47,10 +52,24 @@ impl Vfs {
         *login = trouble;
         news
     }
+
+    /// What people should hear of though nothing waits for them: each once, oldest first.
+    pub fn take_announced(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.outside.news.lock())
+    }
 }
 
 impl Inner {
-    /// The same. Blocks.
+    /// Notes what came up for `status`, and for the desktop.
+    pub(super) fn announce(&self, ino: Ino, path: String, text: &str) {
+        let event = self.note_event(ino, path, text);
+        let mut news = self.outside.news.lock();
+        if news.len() < NEWS_MAX {
+            news.push(event);
+        }
+    }
+
+    /// Everything that waits for a person. Blocks.
     pub(super) fn attention_now(&self) -> Vec<Attention> {
         let (stuck, behind) = self.stuck();
         let mut listed: Vec<Attention> = stuck.iter().filter_map(|change| self.attention_of(change)).collect();

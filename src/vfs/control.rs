@@ -15,11 +15,11 @@ use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, Result};
 
 /// Problems remembered for `status`.
-const PROBLEMS_MAX: usize = 200;
+const EVENTS_MAX: usize = 200;
 
-/// Something that a person should look at.
+/// Something that came up, and is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct Event {
     /// When it came up.
     pub at: String,
     /// What it is about.
@@ -144,7 +144,7 @@ impl Vfs {
             "local": local,
             "originals": originals,
             "problems": self.attention().await?,
-            "events": *self.problems.lock(),
+            "events": *self.events.lock(),
             "last_listed": self.last_listed.read().map(Timestamp::to_rfc3339),
             "open_files": self.opens.len(),
             "cache": self.cache.stats(),
@@ -515,18 +515,20 @@ impl Vfs {
 }
 
 impl Inner {
-    pub(super) fn add_problem(&self, ino: Ino, path: String, text: &str) {
-        let at = self.clock.now().to_rfc3339();
-        let mut problems = self.problems.lock();
-        if problems.len() == PROBLEMS_MAX {
-            problems.remove(0);
-        }
-        tracing::debug!(ino = ino.0, "noted for status");
-        problems.push(Problem {
-            at,
+    /// Notes for `status` what came up.
+    pub(super) fn note_event(&self, ino: Ino, path: String, text: &str) -> Event {
+        let event = Event {
+            at: self.clock.now().to_rfc3339(),
             path,
             text: text.to_owned(),
-        });
+        };
+        let mut events = self.events.lock();
+        if events.len() == EVENTS_MAX {
+            events.remove(0);
+        }
+        tracing::debug!(ino = ino.0, "noted for status");
+        events.push(event.clone());
+        event
     }
 
     pub(super) fn changes_below(&self, below: Option<Ino>) -> Result<Vec<Change>> {

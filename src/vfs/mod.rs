@@ -44,7 +44,7 @@ mod xattr;
 pub use assets::{Asset, AssetPage, AssetRef, FieldDiff, FieldEdit, Found};
 pub use attention::Attention;
 pub use config::{Commit, Conflicts, ThumbnailPlace, VfsConfig};
-pub use control::{Keep, Problem, SyncReport};
+pub use control::{Event, Keep, SyncReport};
 pub use error::{Error, Result};
 pub(crate) use junk::matches;
 pub use notes::is_note;

@@ -114,7 +114,7 @@ impl Vfs {
         let Original { number, path, why, .. } = original;
         tracing::warn!(path, number, "{why}; what was sent is kept for {KEPT_DAYS} days");
         let told = format!("{why}; what was sent is kept for {KEPT_DAYS} days: assetfs export {number} FILE");
-        self.add_problem(ino, path, &told);
+        self.announce(ino, path, &told);
         Ok(())
     }
 

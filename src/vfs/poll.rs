@@ -89,7 +89,7 @@ impl Vfs {
         if low && !self.warned.swap(true, Ordering::Relaxed) {
             let text = "80 % of the store's request allowance is used up: `assetfs status` shows by whom, and when it is renewed";
             tracing::warn!("{text}");
-            self.add_problem(Ino::ROOT, String::new(), text);
+            self.announce(Ino::ROOT, String::new(), text);
         } else if !low {
             self.warned.store(false, Ordering::Relaxed);
         }

@@ -16,13 +16,14 @@ use crate::store::{Capabilities, SharedStore};
 
 use super::attention::Outside;
 use super::check::{CountsSeen, Looks};
+use super::control::Event;
 use super::handles::Handles;
 use super::junk::Junk;
 use super::listing::Reading;
 use super::opens::Opens;
 use super::vacated::Vacated;
 use super::views::Views;
-use super::{Attr, Error, Notice, Problem, Result, StatFs, VfsConfig};
+use super::{Attr, Error, Notice, Result, StatFs, VfsConfig};
 
 /// Notices waiting for the kernel; beyond that the oldest folders simply expire.
 const NOTICES_MAX: usize = 65_536;
@@ -104,7 +105,7 @@ pub struct Inner {
     pub(super) sending: Mutex<HashMap<Ino, (Arc<Body>, u64)>>,
     /// Folders that are in no store: searches and the like.
     pub(super) views: Views,
-    pub(super) problems: Mutex<Vec<Problem>>,
+    pub(super) events: Mutex<Vec<Event>>,
     pub(super) outside: Outside,
     pub(super) passthrough: AtomicBool,
     pub(super) stopping: AtomicBool,
@@ -206,7 +207,7 @@ impl Vfs {
             warned: AtomicBool::new(false),
             staged: Mutex::new(lru::LruCache::new(capacity(256))),
             sending: Mutex::default(),
-            problems: Mutex::default(),
+            events: Mutex::default(),
             outside: Outside::default(),
             stopping: AtomicBool::new(false),
             last_use: AtomicU64::new(0),

@@ -325,7 +325,7 @@ impl World for Vfs {
     fn problem(&self, ino: Ino, text: &str) {
         let path = self.journal_path(ino);
         tracing::warn!(path, "{text}");
-        self.add_problem(ino, path, text);
+        self.note_event(ino, path, text);
     }
 }
 

@@ -37,13 +37,9 @@ async fn what_a_store_changed_can_be_had_back_for_thirty_days() {
     let kept = rig.vfs.originals().await.expect("a list");
     assert_eq!((kept.len(), kept[0].path.as_str(), kept[0].bytes), (1, "/a.jpg", 38));
     let status = rig.vfs.status(None).await.expect("a status");
-    let problems = status["problems"].as_array().expect("a list");
-    assert_eq!(problems.len(), 1, "one line: {problems:?}");
-    assert!(
-        problems[0]["text"]
-            .as_str()
-            .is_some_and(|t| t.contains("assetfs export"))
-    );
+    let events = status["events"].as_array().expect("a list");
+    assert_eq!(events.len(), 1, "one line: {events:?}");
+    assert!(events[0]["text"].as_str().is_some_and(|t| t.contains("assetfs export")));
 
     rig.crash().await;
     rig.vfs.refresh("/").await.expect("a listing");
