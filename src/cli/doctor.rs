@@ -4,7 +4,6 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,9 +24,6 @@ use crate::fuse::mounts::{self, Mounted};
 
 /// Less free space than this, in bytes, and writing will soon fail.
 const FREE_BYTES_MIN: u64 = 512 << 20;
-
-/// How long a mount may take to answer a look at its root, which never asks the network.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The first kernel that reads files past the daemon.
 const PASSTHROUGH_SINCE: (u32, u32) = (6, 9);
@@ -388,7 +384,7 @@ fn standing_mounts() -> Vec<Check> {
 fn standing(mounted: &Mounted) -> Check {
     let place = mounted.mountpoint.display();
     let about = format!("mount {place}");
-    match look(&mounted.mountpoint) {
+    match mountpoint::look(&mounted.mountpoint) {
         Some(Ok(())) => Check::ok(about, "answers"),
         Some(Err(e)) if e.raw_os_error() == Some(libc::ENOTCONN) => Check::wrong(
             about,
@@ -404,18 +400,6 @@ fn standing(mounted: &Mounted) -> Check {
             format!("`assetfs logs` may tell why; `assetfs unmount --lazy {place}` takes it away"),
         ),
     }
-}
-
-/// Asks a mount for its figures, which unlike attributes are never answered from memory; `None` when that takes too
-/// long. A thread that hangs in the kernel ends with this process.
-fn look(mountpoint: &Path) -> Option<io::Result<()>> {
-    let (answer, answered) = mpsc::channel();
-    let place: PathBuf = mountpoint.to_owned();
-    std::thread::spawn(move || {
-        // Nobody listens any more when it took too long.
-        drop(answer.send(free_space(&place).map(drop).map_err(|error| error.source)));
-    });
-    answered.recv_timeout(LOOK_DEADLINE).ok()
 }
 
 #[cfg(test)]

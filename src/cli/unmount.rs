@@ -9,7 +9,7 @@ use super::sync::Bar;
 use crate::daemon::control::{Request, ask_with_progress};
 use crate::daemon::places::Places;
 use crate::daemon::registry::{self, MountRecord};
-use crate::daemon::{Failure, Status};
+use crate::daemon::{Failure, Status, mountpoint};
 use crate::fuse;
 
 /// How long the daemon may take to go after its last word.
@@ -28,6 +28,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
+    // First, because the search looks at the path, and a mount that nobody serves may hang.
+    if is_orphan(&args.mountpoint, places)? {
+        return orphan(&args.mountpoint);
+    }
     let found = match registry::find(&places.run, &args.mountpoint) {
         Ok((mount, below)) if below.is_empty() => Some(mount),
         Ok((mount, _)) => {
@@ -68,18 +72,29 @@ fn orderly(mount: &MountRecord, wait: Option<u64>) -> Result<ExitCode, Failure> 
     Ok(super::tell(&mount.mountpoint, &report))
 }
 
-/// A mount of ours whose daemon is gone, or not registered.
-fn orphan(mountpoint: &str) -> Result<ExitCode, Failure> {
+fn is_orphan(mountpoint: &str, places: &Places) -> Result<bool, Failure> {
     let absolute = std::path::absolute(mountpoint).map_err(Failure::new)?;
+    let mounted = fuse::mounts::at(&absolute).map_err(Failure::new)?;
+    let served = registry::all(&places.run)?;
+    Ok(mounted.is_some_and(|mounted| mounted.is_ours()) && !served.iter().any(|record| record.mountpoint == absolute))
+}
+
+/// A mount of ours whose daemon is gone, or not registered.
+fn orphan(target: &str) -> Result<ExitCode, Failure> {
+    let absolute = std::path::absolute(target).map_err(Failure::new)?;
     match fuse::mounts::at(&absolute).map_err(Failure::new)? {
         Some(mounted) if mounted.is_ours() => {
-            detach(&absolute)?;
-            output::say(format_args!("{mountpoint}: its daemon was gone already"));
+            super::runtime()?.block_on(mountpoint::release(&mounted))?;
+            // Where there is no control file system, that has taken it away already.
+            if fuse::mounts::at(&absolute).map_err(Failure::new)?.is_some() {
+                detach(&absolute)?;
+            }
+            output::say(format_args!("{target}: its daemon was gone already"));
             Ok(ExitCode::SUCCESS)
         }
         _ => Err(Failure::with(
             Status::NotMounted,
-            format!("{mountpoint}: nothing of ours is mounted there"),
+            format!("{target}: nothing of ours is mounted there"),
         )),
     }
 }

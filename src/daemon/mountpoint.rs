@@ -2,12 +2,65 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use super::{Failure, places};
-use crate::fuse::{mounts, unmount};
+use super::{Failure, places, registry};
+use crate::disk::free_space;
+use crate::fuse::mounts::{self, Mounted};
+use crate::fuse::{abort, unmount};
 
 /// Where ordinary users may be allowed to open a mount to others.
 const FUSE_CONF: &str = "/etc/fuse.conf";
+
+/// How long a mount may take to say how it is.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Asks a mount for its figures, which unlike attributes are never answered from memory; `None` when that takes too
+/// long. A thread that hangs in the kernel ends with this process.
+pub fn look(mountpoint: &Path) -> Option<io::Result<()>> {
+    let (answer, answered) = mpsc::channel();
+    let place: PathBuf = mountpoint.to_owned();
+    std::thread::spawn(move || {
+        // Nobody listens any more when it took too long.
+        drop(answer.send(free_space(&place).map(drop).map_err(|error| error.source)));
+    });
+    answered.recv_timeout(LOOK_DEADLINE).ok()
+}
+
+/// Ends what a killed daemon of this user has left of the store's mounts, or at the mountpoint, as far as it does not end by
+/// itself. A thread that tells the kernel of a change waits there for readers; they wait for the daemon's answers; and the
+/// connection, which would end that, lasts as long as the thread.
+pub async fn release_dead(run: &Path, mountpoint: &Path, store: &str) -> Result<(), Failure> {
+    let living = registry::all(run)?;
+    let source = mounts::source_of(store);
+    for mounted in mounts::all().map_err(Failure::new)? {
+        let here = mounted.is_ours() && (mounted.source == source || mounted.mountpoint == mountpoint);
+        if here && !living.iter().any(|record| record.mountpoint == mounted.mountpoint) {
+            release(&mounted).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the connection of a mount of this user that nobody answers for.
+pub async fn release(mounted: &Mounted) -> Result<(), Failure> {
+    if mounted.user != Some(places::own_ids().0) {
+        return Ok(());
+    }
+    let place = mounted.mountpoint.clone();
+    let answer = tokio::task::spawn_blocking(move || look(&place)).await;
+    if answer.map_err(Failure::new)?.is_some() {
+        return Ok(());
+    }
+    let shown = mounted.mountpoint.display();
+    tracing::warn!(mountpoint = %shown, "a mount that nobody serves any more is ended");
+    abort(mounted).await.map_err(|e| {
+        Failure::new(format!(
+            "{shown}: the mount there hangs, its daemon has died, and it cannot be ended: {e}; as root: `umount -f -l {shown}`"
+        ))
+    })
+}
 
 /// The absolute path of a mountpoint that is ready for use. A mount whose daemon has died is taken away first; a missing
 /// folder is made when `create` says so.

@@ -128,9 +128,12 @@ fn holding(mounts: &[MountRecord], path: &Path) -> Option<(MountRecord, String)>
         })
 }
 
-/// Whether the process still runs.
+/// Whether the process still runs. One that was killed does not, though it is not gone as long as the system waits for a
+/// thread of it.
 pub fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| !state.trim_start().starts_with(['Z', 'X']))
 }
 
 fn read(file: &Path) -> io::Result<MountRecord> {

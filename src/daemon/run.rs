@@ -97,6 +97,8 @@ pub async fn run(plan: Plan, service: ServiceManager, ready: impl FnOnce(&Path))
     let mut signals = Signals::new()?;
     let places = plan.places.store(&plan.source.state_name())?;
     let service = Arc::new(service);
+    // A killed daemon that the system cannot let go of would hold the lock.
+    mountpoint::release_dead(&plan.places.run, &plan.mountpoint, &plan.source.name).await?;
     service.status("waiting for the store's lock");
     let lock = tokio::select! {
         lock = lock_state(&plan, &places, LOCK_WAIT) => lock?,

@@ -25,4 +25,4 @@ mod operation;
 mod programs;
 mod session;
 
-pub use session::{Mount, MountConfig, unmount};
+pub use session::{Mount, MountConfig, abort, unmount};

@@ -16,6 +16,8 @@ pub struct Mounted {
     pub fs_type: String,
     /// What is mounted.
     pub source: String,
+    /// Whose mount it is, where the file system tells.
+    pub user: Option<u32>,
 }
 
 impl Mounted {
@@ -65,6 +67,14 @@ fn line(line: &[u8]) -> Option<Mounted> {
         mountpoint: PathBuf::from(OsString::from_vec(unescape(fields.get(4)?))),
         fs_type: text(fields.get(dash + 1)?),
         source: text(&unescape(fields.get(dash + 2)?)),
+        user: fields.get(dash + 3).and_then(|options| {
+            let options = std::str::from_utf8(options).ok()?;
+            options
+                .split(',')
+                .find_map(|o| o.strip_prefix("user_id="))?
+                .parse()
+                .ok()
+        }),
     })
 }
 
@@ -109,6 +119,7 @@ mod tests {
         assert_eq!(mounts.len(), 2);
         assert_eq!(mounts[1].mountpoint, Path::new("/mnt/my assets"));
         assert_eq!(mounts[1].device, "0:58");
+        assert_eq!((mounts[0].user, mounts[1].user), (None, Some(0)));
         assert!(mounts[1].is_ours());
         assert!(!mounts[0].is_ours());
     }

@@ -9,7 +9,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use tokio::sync::watch;
 
 use super::adapter::Adapter;
-use super::mounts;
+use super::mounts::{self, Mounted};
 use super::notices::{self, Queue};
 use crate::telemetry::Operations;
 use crate::vfs::Vfs;
@@ -142,6 +142,31 @@ fn widen_read_ahead(mountpoint: &Path) -> io::Result<()> {
     let setting = Path::new("/sys/class/bdi").join(mounted.device).join("read_ahead_kb");
     let mut file = std::fs::File::options().write(true).open(setting)?;
     io::Write::write_all(&mut file, READ_AHEAD_KIB.to_string().as_bytes())
+}
+
+/// Ends the connection of a mount that nobody serves any more: whoever waits for an answer gets an error instead. It needs
+/// root, or FUSE's control file system for the user whose mount it is.
+pub async fn abort(mounted: &Mounted) -> io::Result<()> {
+    let number = mounted.device.rsplit(':').next().unwrap_or_default();
+    let control = Path::new("/sys/fs/fuse/connections").join(number).join("abort");
+    match std::fs::File::options().write(true).open(control) {
+        Ok(mut file) => io::Write::write_all(&mut file, b"1"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut command = tokio::process::Command::new("umount");
+            command
+                .args(["-f", "-l", "--"])
+                .arg(&mounted.mountpoint)
+                .stdin(Stdio::null());
+            let output = command.output().await?;
+            match output.status.success() {
+                true => Ok(()),
+                false => Err(io::Error::other(
+                    String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                )),
+            }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Unmounts `mountpoint` with the system's own tools, which may do it for an ordinary user too. The error of the last one

@@ -364,9 +364,14 @@ impl Mount {
 
     /// The daemon dies without a word, as in a crash.
     pub fn kill_daemon(&self) {
+        shell(&self.0.path("."), &format!("kill -9 {}", self.daemon()));
+    }
+
+    /// The daemon's process.
+    pub fn daemon(&self) -> u64 {
         let output = self.run(&["status", "--json"]);
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        shell(&self.0.path("."), &format!("kill -9 {}", status["mounts"][0]["pid"]));
+        status["mounts"][0]["pid"].as_u64().expect("a number")
     }
 }
 

@@ -138,13 +138,53 @@ fn a_daemon_that_was_killed_loses_nothing_that_was_closed() {
     drop(mount);
 }
 
+/// The system cannot let go of a killed daemon while a thread of it waits for a reader, and readers wait for the daemon. Here
+/// a bystander holds the connection in the place of that thread.
+#[test]
+fn a_mount_that_hangs_because_its_dead_daemon_is_not_let_go_is_mounted_again() {
+    let world = World::new(Seed::Small);
+    let dead = world.mount(QUICK);
+    let keeper = r#"
+import ctypes, os, sys
+pid = int(sys.argv[1])
+(number,) = [int(n) for n in os.listdir(f"/proc/{pid}/fd") if os.readlink(f"/proc/{pid}/fd/{n}") == "/dev/fuse"]
+pidfd_getfd = 438
+held = ctypes.CDLL(None, use_errno=True).syscall(pidfd_getfd, os.pidfd_open(pid), number, 0)
+assert held >= 0, os.strerror(ctypes.get_errno())
+print("held", flush=True)
+sys.stdin.read()
+"#;
+    let mut keeper = std::process::Command::new("python3")
+        .args(["-c", keeper, &dead.daemon().to_string()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut said = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(keeper.stdout.take().expect("its output")),
+        &mut said,
+    )
+    .expect("a line");
+    assert_eq!(said, "held\n");
+    dead.kill_daemon();
+    let again = world.mount(QUICK);
+    shell(&again.path(), "cat Press/Report.txt > /dev/null");
+    again.unmount();
+
+    drop(keeper.stdin.take());
+    keeper.wait().expect("its end");
+    drop(dead);
+}
+
 /// A program that starts another one holds a lock of the system while its files are closed, and that close asks the mount. A
 /// mount that looks at the asking process through that lock stands still for ever, with everybody who uses it.
 #[test]
 fn a_file_that_is_closed_because_another_program_starts_is_kept_like_any_other() {
     let world = World::new(Seed::Small);
     let mount = world.mount(QUICK);
-    let script = "open(F, '>', 'Empty/p.txt') or die; syswrite(F, 'x'); system('true'); syswrite(F, 'y'); close(F) or die";
+    let script =
+        "open(F, '>', 'Empty/p.txt') or die; syswrite(F, 'x'); system('true'); syswrite(F, 'y'); close(F) or die";
     shell(&mount.path(), &format!("perl -e \"{script}\""));
     shell(&mount.path(), "grep -qx xy Empty/p.txt && ls -lR > /dev/null");
     mount.sync();
