@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, DiskError>;
 
 /// A failed disk operation.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} {}: {source}", path.display())]
+#[error("cannot {operation} {}: {source}", path.display())]
 pub struct DiskError {
     /// What was being done (`write`, `rename`).
     pub operation: &'static str,

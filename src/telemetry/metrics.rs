@@ -111,4 +111,23 @@ mod tests {
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
         }
     }
+
+    /// Alert examples that name what is not counted never fire, and nobody notices.
+    #[test]
+    fn every_name_in_the_documents_is_counted() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut named = std::collections::HashSet::new();
+        for document in ["README.md", "docs/admin.md", "docs/control.md", "docs/errors.md"] {
+            let text = std::fs::read_to_string(root.join(document)).expect("a document");
+            for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
+                if word.starts_with("assetfs_") {
+                    assert!(ALL.contains(&word), "{document} names {word}, which nothing counts");
+                    named.insert(word.to_owned());
+                }
+            }
+        }
+        for name in [PENDING, PENDING_BYTES, PARKED, HELD, SENT] {
+            assert!(named.contains(name), "the alert examples lack {name}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! something that a store cannot do asserts the refusal and that nothing has changed.
 
 mod cases;
+mod errors;
 mod fixture;
 mod readme;
 mod stores;
