@@ -120,3 +120,41 @@ async fn the_readme_says_of_each_store_what_it_can_do() {
         }
     }
 }
+
+fn sources(folder: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("readable folder") {
+        let path = entry.expect("readable entry").path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).expect("readable source"));
+        }
+    }
+}
+
+#[test]
+fn every_promise_of_the_readme_names_a_test_that_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("the README");
+    let section = readme
+        .split_once("## Semantics")
+        .and_then(|(_, rest)| rest.split_once("\n## "))
+        .map(|(section, _)| section.to_owned())
+        .expect("the section");
+    let mut code = String::new();
+    sources(&root.join("src"), &mut code);
+    sources(&root.join("tests"), &mut code);
+    let promises: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(promises.len() >= 13, "{section}");
+    for promise in promises {
+        let name = promise
+            .trim_end_matches([' ', '|'])
+            .rsplit('`')
+            .nth(1)
+            .unwrap_or_default();
+        assert!(
+            !name.is_empty() && code.contains(&format!("fn {name}(")),
+            "no test shows: {promise}"
+        );
+    }
+}
