@@ -255,22 +255,27 @@ fn tell(mountpoint: &Path, report: &crate::vfs::SyncReport) -> ExitCode {
     for problem in &report.problems {
         output::say(problem);
     }
+    for what in left(report) {
+        output::say(format_args!("{}: {what}", mountpoint.display()));
+    }
+    status_of(report).map_or(ExitCode::SUCCESS, |status| ExitCode::from(status.code()))
+}
+
+/// What is left after a wait, a sentence each.
+fn left(report: &crate::vfs::SyncReport) -> Vec<String> {
     let left = [
         (
             report.pending,
             "not in the store yet: kept on this machine, and sent when the store is mounted",
         ),
-        (report.parked, "refused by the store: `assetfs queue` shows why"),
+        // The store need not be the reason: a program may have died while it wrote.
+        (report.parked, "parked until you decide: `assetfs queue` shows why"),
         (report.held, "held until `assetfs approve`"),
     ];
-    for (number, what) in left.into_iter().filter(|(number, _)| *number > 0) {
-        output::say(format_args!(
-            "{}: {} {what}",
-            mountpoint.display(),
-            output::count(number, "change")
-        ));
-    }
-    status_of(report).map_or(ExitCode::SUCCESS, |status| ExitCode::from(status.code()))
+    left.into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} {what}", output::count(number, "change")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -288,6 +293,21 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Exit status: 0 done"), "{help}");
         }
+    }
+
+    /// Every parked change was called "refused by the store", also one whose program was killed while it wrote: people
+    /// then looked for the fault in the wrong place.
+    #[test]
+    fn what_is_parked_is_not_said_to_be_refused_by_the_store() {
+        let report = crate::vfs::SyncReport {
+            parked: 2,
+            ..Default::default()
+        };
+        assert_eq!(
+            left(&report),
+            ["2 changes parked until you decide: `assetfs queue` shows why"]
+        );
+        assert_eq!(status_of(&report), Some(Status::Failed));
     }
 
     #[test]
