@@ -200,7 +200,8 @@ pub struct Change {
     /// What may have been made already: looked for before anything is made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<Unanswered>,
-    /// New versions that the store may have taken: another version there than the base is first held against these.
+    /// What the store may have done to the item: new versions, against which another version there than the base is first
+    /// held, and a move ([`Unanswered::is_move`]), which is looked into before anything else is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unconfirmed: Vec<Unanswered>,
     /// Not yet published, but made under a name that the same program had just moved this node away from: if that one
@@ -268,7 +269,17 @@ impl Change {
     /// What is to be looked for before the next request: the store itself does that for an upload that it can resume.
     pub fn to_look_for(&self) -> Option<&Unanswered> {
         let lost = matches!(self.state, State::Ambiguous { .. }) || self.resume.is_none();
-        self.unanswered.as_ref().filter(|_| lost)
+        self.unanswered.as_ref().filter(|_| lost).or_else(|| self.asked_move())
+    }
+
+    /// The move that the store was asked for and that has not been answered.
+    pub fn asked_move(&self) -> Option<&Unanswered> {
+        self.unconfirmed.iter().find(|note| note.is_move())
+    }
+
+    /// Requests without an answer, of each of which something may show under another name than before.
+    pub fn asked(&self) -> impl Iterator<Item = &Unanswered> {
+        self.unanswered.iter().chain(self.asked_move())
     }
 
     /// Until when listings may show the names that it had before; `lag` is what the store admits.
@@ -301,6 +312,7 @@ impl Change {
         self.staged.is_none()
             && self.fields.is_empty()
             && self.leftovers.is_empty()
+            && self.asked_move().is_none()
             && self.id.is_some()
             && self.placing.as_ref().is_none_or(|p| !p.is_moved())
     }
@@ -348,8 +360,20 @@ impl Alteration {
 }
 
 impl Unanswered {
+    /// Whether another name or folder was asked for, which sends no bytes.
+    pub fn is_move(&self) -> bool {
+        self.sent.id.is_some() && self.bytes.is_none()
+    }
+
+    /// The name that it may have given, with the folder.
+    pub fn place(&self) -> Option<&Place> {
+        self.sent.placing.as_ref()?.now.first()
+    }
+
     /// Whether an entry of `folder` may be what the request made.
     pub fn may_have_made(&self, folder: Ino, entry: &Entry, altered: Alteration) -> bool {
+        // What was moved has the bytes of the store, not those that wait here.
+        let altered = if self.is_move() { Alteration::Possible } else { altered };
         let places = self.sent.placing.iter().flat_map(|p| &p.now);
         let mut places = places.take(1).filter(|place| place.parent == folder);
         entry.kind == self.sent.kind && places.any(|place| resembles(entry, &place.name, &self.sent, altered))

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 
 use crate::model::{Entry, ItemId, Kind, Name, Timestamp};
-use crate::store::{ErrorKind, Placement, StoreError};
+use crate::store::{ErrorKind, IdScheme, Placement, StoreError};
 
 use super::plan::Step;
 use super::uploader::{Acted, Uploader};
@@ -31,6 +31,26 @@ impl Uploader {
         })
     }
 
+    /// Likewise, before an item gets other names, where those say what its id is or who else may have them. `name` is the
+    /// new one, when there is one.
+    pub(super) fn about_to_move(&self, sent: &Change, name: Option<&Name>) -> Option<Ticket> {
+        let mut asked = sent.clone();
+        if let Some(placing) = &mut asked.placing {
+            let old = placing
+                .renamed()
+                .and(placing.base.first())
+                .map(|place| place.name.clone());
+            if let Some(name) = name.cloned().or(old) {
+                placing.now.iter_mut().for_each(|place| place.name = name.clone());
+            }
+        }
+        self.about_to_publish(sent, None, |change, note| {
+            change.unconfirmed.retain(|old| !old.is_move());
+            let sent = asked.as_sent();
+            change.unconfirmed.push(Unanswered { sent, ..note });
+        })
+    }
+
     /// Synced: after a loss of power, too, what may have been published must be known.
     fn about_to_publish(
         &self,
@@ -41,7 +61,10 @@ impl Uploader {
         let at = self.clock.now();
         let mut guard = self.journal.lock();
         let mut change = Change::clone(guard.overlay().get(sent.ino)?);
-        if !still_wanted(&change, sent) {
+        // A name that is given only once may be on its way to another node by now.
+        let names_it = sent.id.is_none() || bytes.is_none();
+        let is_elsewhere = names_it && self.names_count() && change.placing != sent.placing;
+        if !still_wanted(&change, sent) || is_elsewhere {
             return None;
         }
         let unanswered = Unanswered {
@@ -91,8 +114,60 @@ impl Uploader {
         Ok(found.into_iter().next())
     }
 
+    /// Looks whether a move without an answer was carried out: the item is asked for under its old id first, as a listing
+    /// that does not show it proves nothing.
+    pub(super) async fn look_for_move(&self, change: &Change, asked: &Unanswered) -> Result<Acted, StoreError> {
+        let sent = &asked.sent;
+        let (Some(id), Some(place)) = (&sent.id, asked.place()) else {
+            return Ok(self.not_moved(change));
+        };
+        let mut parents = Vec::new();
+        for place in sent.placing.iter().flat_map(|p| &p.now) {
+            parents.extend(self.world.item_of(place.parent).await);
+        }
+        let name = match sent.placing.as_ref().and_then(|p| p.renamed()) {
+            Some(name) => Some(name.to_store()),
+            None => self.world.entry(id).await.map(|known| known.name.clone()),
+        };
+        let to = Placement {
+            name: name.unwrap_or_else(|| place.name.to_store()),
+            parents,
+        };
+        let moved = match self.store.stat(id).await {
+            Ok(there) => (there.name == to.name && there.parents == to.parents).then_some(there),
+            Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
+                match self.world.entry(id).await {
+                    Some(known) => self.moved_already(&known, &to).await?,
+                    None => None,
+                }
+            }
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
+        let Some(entry) = moved else {
+            return Ok(self.not_moved(change));
+        };
+        let step = Step::Relocate {
+            name: sent.placing.as_ref().and_then(|p| p.renamed()).cloned(),
+            left: Vec::new(),
+            entered: Vec::new(),
+            swapping: false,
+        };
+        self.finish(sent, &step, Some(&entry), None).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Nothing came of a move: what is wanted now is planned anew.
+    fn not_moved(&self, change: &Change) -> Acted {
+        self.update(change.ino, Durability::Written, |c| {
+            c.unconfirmed.retain(|note| !note.is_move());
+            c.missing_since = None;
+        });
+        Acted::Again
+    }
+
     /// A folder's children as the store tells them now.
-    async fn listed_now(&self, folder: &ItemId) -> Result<Vec<Entry>, StoreError> {
+    pub(super) async fn listed_now(&self, folder: &ItemId) -> Result<Vec<Entry>, StoreError> {
         let Some(known) = self.world.entry(folder).await else {
             return Err(StoreError::new(ErrorKind::NotFound, "look into", folder.as_str()));
         };

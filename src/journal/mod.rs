@@ -11,6 +11,7 @@ mod doubt;
 mod identity;
 #[allow(clippy::module_inception)] // The noun of this folder.
 mod journal;
+mod names;
 mod originals;
 mod outcome;
 mod overlay;

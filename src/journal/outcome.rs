@@ -76,6 +76,7 @@ pub fn succeeded(
                 None => old,
             };
             relocated(&mut left, sent, stored);
+            left.unconfirmed.retain(|note| !note.is_move());
         }
         Step::RemoveLeftover(id) => left.leftovers.retain(|l| l != id),
         Step::SetFields => sent_fields(&mut left, sent),
@@ -218,6 +219,11 @@ pub fn failed(change: &Change, step: &Step, error: &StoreError, now: Timestamp, 
         // Newer bytes overtook the upload: they set their own time.
         ErrorKind::Cancelled => Verdict::Later(now),
     }
+}
+
+/// One more try, after a pause.
+pub fn again(change: &Change, now: Timestamp, jitter: f64) -> Verdict {
+    Verdict::Later(now.plus(backoff(change.attempts, jitter)))
 }
 
 fn refused(removal: bool, error: &StoreError) -> Verdict {

@@ -19,6 +19,8 @@ pub struct Overlay {
     /// Every change that has, had, or may have got a name in a folder: what a removal of that folder waits for.
     touching: HashMap<Ino, BTreeSet<Ino>>,
     by_id: HashMap<ItemId, Ino>,
+    /// Nodes that the store was asked to move and has not answered for.
+    moving: BTreeSet<Ino>,
     schedule: BTreeSet<(Timestamp, u64, Ino)>,
     /// Who waits for a change of the key.
     waiting: HashMap<Ino, Vec<Ino>>,
@@ -66,6 +68,9 @@ impl Overlay {
         for id in &change.leftovers {
             self.by_id.insert(id.clone(), ino);
         }
+        if change.asked_move().is_some() {
+            self.moving.insert(ino);
+        }
         if change.is_scheduled() {
             self.schedule.insert((change.ready_at, change.seq, ino));
         }
@@ -98,6 +103,7 @@ impl Overlay {
                 self.by_id.remove(id);
             }
         }
+        self.moving.remove(&ino);
         self.schedule.remove(&(change.ready_at, change.seq, ino));
         Some(change)
     }
@@ -111,7 +117,8 @@ impl Overlay {
                 .id
                 .iter_mut()
                 .chain(&mut moved.leftovers)
-                .chain(&mut moved.copy_of);
+                .chain(&mut moved.copy_of)
+                .chain(moved.unconfirmed.iter_mut().filter_map(|note| note.sent.id.as_mut()));
             let mut any = false;
             for id in ids {
                 if let Some(to) = id.rekeyed(old, new) {
@@ -191,6 +198,11 @@ impl Overlay {
             .filter_map(|ino| self.changes.get(ino))
     }
 
+    /// Changes whose node may have another name in the store than is known, until the store has answered.
+    pub fn moving(&self) -> impl Iterator<Item = &Arc<Change>> + '_ {
+        self.moving.iter().filter_map(|ino| self.changes.get(ino))
+    }
+
     /// Scheduled changes in the order in which they become ready.
     pub fn schedule(&self) -> impl Iterator<Item = (Timestamp, Ino)> + '_ {
         self.schedule.iter().map(|(at, _, ino)| (*at, *ino))
@@ -214,7 +226,7 @@ impl Overlay {
 
 /// The folders that a change has to do with.
 fn folders_of(change: &Change) -> impl Iterator<Item = Ino> + '_ {
-    let asked = change.unanswered.iter().flat_map(|u| &u.sent.placing);
+    let asked = change.asked().flat_map(|u| &u.sent.placing);
     let asked = asked.flat_map(|placing| &placing.now);
     let own = change.placing.iter().flat_map(|p| p.now.iter().chain(&p.base));
     own.chain(asked).map(|place| place.parent)

@@ -41,6 +41,8 @@ pub struct Facts<'a> {
     pub being_written: bool,
     /// Another node that still has work in this folder (only asked for removals of folders).
     pub work_inside: Option<Ino>,
+    /// Where ids are paths: a folder above of which nobody knows whether it was moved.
+    pub unsure_above: Option<Ino>,
     /// Looks a folder up.
     pub folder: &'a dyn Fn(Ino) -> Folder,
     /// Who has a name.
@@ -146,6 +148,9 @@ pub fn plan(facts: &Facts<'_>) -> Step {
         },
         State::Pending | State::Ambiguous { .. } => {}
     }
+    if let Some(folder) = facts.unsure_above {
+        return Step::WaitFor(folder);
+    }
     if let Some(step) = look(facts) {
         return step;
     }
@@ -165,7 +170,7 @@ pub fn plan(facts: &Facts<'_>) -> Step {
 /// Before anything else: what was sent without an answer may be in the store, under the name that it was sent with.
 fn look(facts: &Facts<'_>) -> Option<Step> {
     let unanswered = facts.change.to_look_for()?;
-    let place = unanswered.sent.placing.as_ref()?.now.first()?;
+    let place = unanswered.place()?;
     // In a folder that is gone nothing is left to be found.
     let parent = there(facts, place.parent)?;
     Some(Step::Look {
@@ -408,6 +413,7 @@ mod tests {
             now: Timestamp::from_secs(20),
             being_written: false,
             work_inside: None,
+            unsure_above: None,
             folder: &|ino| Folder::There(ItemId::of("folder", ino.0)),
             occupant: &|_, _| Occupant::Nobody,
             objection: &|name| name.as_str().ends_with(".bad").then(|| "no .bad here".to_owned()),
@@ -475,6 +481,7 @@ mod tests {
             now: Timestamp::from_secs(20),
             being_written: true,
             work_inside: None,
+            unsure_above: None,
             folder: &|_| Folder::Awaited,
             occupant: &|_, _| Occupant::Nobody,
             objection: &|_| None,

@@ -41,7 +41,10 @@ impl Uploader {
                 Ok(Acted::Rest)
             }
             Step::DecideClaim(old) => self.decide_claim(change, *old).await,
-            Step::Look { parent, name, at } => self.look(change, parent, name, *at).await,
+            Step::Look { parent, name, at } => match change.to_look_for() {
+                Some(asked) if asked.is_move() => self.look_for_move(change, asked).await,
+                Some(_) | None => self.look(change, parent, name, *at).await,
+            },
             Step::CreateFolder { parent, name } => {
                 match self.about_to_make(change, None) {
                     Some(noted) => waited(noted).await?,
@@ -270,6 +273,12 @@ impl Uploader {
             name: name.map_or_else(|| entry.name.clone(), Name::to_store),
             parents,
         };
+        if self.names_count() {
+            match self.about_to_move(change, name) {
+                Some(noted) => waited(noted).await?,
+                None => return Ok(Acted::Again),
+            }
+        }
         let told = match self.store.relocate(entry, &to).await {
             Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
                 self.moved_already(entry, &to).await?.ok_or(error)?

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::http::{Class, Context, with_context};
-use crate::model::{Entry, Ino, ItemId, Kind, SharedClock, Timestamp};
+use crate::model::{Entry, Ino, Kind, SharedClock, Timestamp};
 use crate::store::{Capabilities, ErrorKind, IdScheme, Retry, SharedStore, SiblingNames, StoreError};
 
 use super::brake::{self, Brake};
@@ -184,7 +184,8 @@ impl Uploader {
             let (change, step, remote, decided) = self.planned(ino).await?;
             let moves_paths = change.kind == Kind::Folder
                 && self.capabilities().ids == IdScheme::Path
-                && matches!(step, Step::Relocate { .. });
+                && (matches!(step, Step::Relocate { .. })
+                    || matches!(step, Step::Look { .. }) && change.asked_move().is_some());
             if !moves_paths {
                 let acted = self.act(&change, &step, remote.as_deref(), decided).await;
                 return Some((change, step, acted));
@@ -246,7 +247,7 @@ impl Uploader {
             Some(placing) => placing.now.iter().chain(&placing.base).cloned().collect(),
             None => Vec::new(),
         };
-        let asked = change.unanswered.iter().flat_map(|u| &u.sent.placing);
+        let asked = change.asked().flat_map(|u| &u.sent.placing);
         let places: Vec<Place> = places.into_iter().chain(asked.flat_map(|p| p.now.clone())).collect();
         for place in &places {
             let folder = self.folder(place.parent).await;
@@ -263,12 +264,18 @@ impl Uploader {
         } else {
             None
         };
+        let parents = folders.values().filter_map(|folder| match folder {
+            Folder::There(id) => Some(id),
+            Folder::Awaited | Folder::Stuck | Folder::Gone => None,
+        });
+        let unsure_above = self.unsure_above(change, parents.chain(&change.id));
         let facts = Facts {
             change,
             capabilities: self.store.capabilities(),
             now: self.clock.now(),
             being_written: self.world.being_written(change.ino),
             work_inside,
+            unsure_above,
             folder: &|ino| folders.get(&ino).cloned().unwrap_or(Folder::Gone),
             occupant: &|ino, name| occupants.get(&(ino, name.clone())).copied().unwrap_or(Occupant::Nobody),
             objection: &|name| self.store.check_name(name, change.kind).err().map(|e| e.to_string()),
@@ -291,61 +298,6 @@ impl Uploader {
             Some(id) => Folder::There(id),
             None => Folder::Gone,
         }
-    }
-
-    /// Who stands in the way of a name in a store where it is unique.
-    async fn occupant(&self, change: &Change, place: &Place, folder: &ItemId) -> Occupant {
-        let Some(other) = self
-            .world
-            .occupant(folder, &place.name)
-            .await
-            .filter(|o| *o != change.ino)
-        else {
-            return Occupant::Nobody;
-        };
-        let guard = self.journal.lock();
-        if is_inside(guard.overlay(), change, other) {
-            return Occupant::Swapping;
-        }
-        let mut at = other;
-        // Follow who waits for whom: a chain that comes back here is a swap.
-        for _ in 0..64 {
-            let Some(next) = guard.overlay().get(at) else {
-                return if at == other {
-                    Occupant::Nobody
-                } else {
-                    Occupant::Leaving(other)
-                };
-            };
-            let leaving = next.placing.as_ref().is_some_and(|p| p.is_moved());
-            if !leaving {
-                return if at == other {
-                    Occupant::Nobody
-                } else {
-                    Occupant::Leaving(other)
-                };
-            }
-            let wants = next.placing.iter().flat_map(|p| &p.now);
-            let mine = |place: &Place| change.placing.iter().any(|p| p.base.contains(place));
-            let mut blocked_by = None;
-            for wanted in wants {
-                if mine(wanted) {
-                    return Occupant::Swapping;
-                }
-                let has = |c: &&Arc<Change>| c.ino != at && c.placing.iter().any(|p| p.base.contains(wanted));
-                blocked_by = guard
-                    .overlay()
-                    .touching(wanted.parent)
-                    .find(has)
-                    .map(|c| c.ino)
-                    .or(blocked_by);
-            }
-            match blocked_by {
-                Some(next) => at = next,
-                None => return Occupant::Leaving(other),
-            }
-        }
-        Occupant::Swapping
     }
 
     fn work_inside(&self, folder: Ino) -> Option<Ino> {
@@ -371,7 +323,10 @@ impl Uploader {
             return;
         }
         let now = self.clock.now();
-        let verdict = outcome::failed(change, step, error, now, rand::random::<f64>());
+        let mut verdict = outcome::failed(change, step, error, now, rand::random::<f64>());
+        if error.kind == ErrorKind::Exists && self.is_ours_for_now(change, step).await {
+            verdict = outcome::again(change, now, rand::random::<f64>());
+        }
         match &verdict {
             // Told once, with the path, as a problem.
             Verdict::Park(_) | Verdict::Restore(_) | Verdict::Conflict => {
@@ -384,11 +339,17 @@ impl Uploader {
             }
         }
         let text = error.to_string();
-        let verdict_is_certain = error.retry != Retry::Ambiguous;
+        let is_certain = error.retry != Retry::Ambiguous;
         let note = |change: &mut Change, at: Timestamp| {
-            if change.resume.is_none() && verdict_is_certain {
-                // The request was refused: nothing was made.
-                change.unanswered = None;
+            // The request was refused, so nothing was made. A look that fails says nothing about what it looks for.
+            match step {
+                Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. }
+                    if is_certain && change.resume.is_none() =>
+                {
+                    change.unanswered = None;
+                }
+                Step::Relocate { .. } if is_certain => change.unconfirmed.retain(|note| !note.is_move()),
+                _ => {}
             }
             change.attempts = change.attempts.saturating_add(1);
             change.last_error = Some(text.clone());
@@ -647,24 +608,6 @@ fn heir_of(overlay: &super::Overlay, sent: &Change) -> Option<Arc<Change>> {
     let current = overlay.get(sent.ino).filter(|c| c.id == sent.id);
     let heir = || sent.id.as_ref().and_then(|id| overlay.by_id(id));
     current.or_else(heir).cloned()
-}
-
-/// Whether a node still leaves `folder`, or a folder below it, in the store: a folder that is to go waits for that.
-fn is_inside(overlay: &super::Overlay, change: &Change, folder: Ino) -> bool {
-    change.placing.iter().flat_map(|p| &p.base).any(|place| {
-        let mut at = place.parent;
-        for _ in 0..64 {
-            if at == folder {
-                return overlay.get(folder).is_some_and(|f| f.is_removal());
-            }
-            let above = overlay.get(at).and_then(|f| f.placing.as_ref()?.base.first());
-            match above {
-                Some(above) => at = above.parent,
-                None => return false,
-            }
-        }
-        false
-    })
 }
 
 /// Whether the store, on purpose, put a new item into another folder than the one that was asked for.

@@ -281,10 +281,7 @@ impl Vfs {
     fn without_unanswered(&self, folder: Ino, entries: Vec<Entry>) -> (Vec<Entry>, Vec<ItemId>) {
         let guard = self.journal.lock();
         let overlay = guard.overlay();
-        let unanswered: Vec<_> = overlay
-            .touching(folder)
-            .filter_map(|change| change.unanswered.as_ref())
-            .collect();
+        let unanswered: Vec<_> = overlay.touching(folder).flat_map(|change| change.asked()).collect();
         let altered = Alteration::by(self.capabilities());
         let ours = |entry: &Entry| {
             let likely = unanswered.iter().any(|u| u.may_have_made(folder, entry, altered))
@@ -315,7 +312,7 @@ impl Vfs {
         let overlay = guard.overlay();
         Ok(overlay.by_id(&entry.id).is_none()
             && folders.values().any(|folder| {
-                let mut asked = overlay.touching(*folder).filter_map(|c| c.unanswered.as_ref());
+                let mut asked = overlay.touching(*folder).flat_map(|c| c.asked());
                 asked.any(|unanswered| unanswered.may_have_made(*folder, entry, altered))
             }))
     }

@@ -1,7 +1,7 @@
 //! Changes of the tree and of metadata. A refusal says little on this site, so every one is settled by looking.
 
 use crate::model::{Entry, FieldChanges, Kind};
-use crate::store::{ErrorKind, Result, StoreError};
+use crate::store::{ErrorKind, Result, Retry, StoreError};
 
 use super::api::{Api, Looked, Noun, Written, failure};
 use super::decode::{self, Data, Object};
@@ -62,12 +62,15 @@ pub(super) async fn relocate(api: &Api, kind: Kind, from: &RemotePath, to: &Remo
     if kind == Kind::Folder && to.is_within(from) {
         return Err(failure(ErrorKind::Invalid, OPERATION, from).because("a folder cannot go into itself"));
     }
+    // Whoever cannot look afterwards does not know, and says so.
+    let unknown = |e: StoreError| e.retry(Retry::Ambiguous);
     match api.move_to(noun(kind), from, to).await? {
-        Written::Done(answer) => told_or_asked(api, kind, to, answer).await,
+        Written::Done(answer) => told_or_asked(api, kind, to, answer).await.map_err(unknown),
         Written::Unclear(error) => {
-            let (source, target) = (listing::kind_at(api, from).await?, listing::kind_at(api, to).await?);
+            let source = listing::kind_at(api, from).await.map_err(unknown)?;
+            let target = listing::kind_at(api, to).await.map_err(unknown)?;
             match ends(source, target) {
-                Ends::Done => listing::stat(api, kind, to).await,
+                Ends::Done => listing::stat(api, kind, to).await.map_err(unknown),
                 Ends::Taken => Err(failure(ErrorKind::Exists, OPERATION, to)),
                 Ends::Gone => Err(failure(ErrorKind::NotFound, OPERATION, from)),
                 Ends::Undone => Err(reason(api, OPERATION, to, error).await),

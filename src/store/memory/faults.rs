@@ -50,6 +50,8 @@ pub enum Fault {
     LoseAnswer,
     /// It never answers; nothing is carried out.
     Hang,
+    /// It is carried out only after [`Faults::release`].
+    Wait,
     /// A download breaks off after so many bytes.
     CutAfter(u64),
 }
@@ -85,6 +87,7 @@ struct Plan {
 pub struct Faults {
     plans: Mutex<HashMap<Op, Plan>>,
     everything: Mutex<Option<Fault>>,
+    released: tokio::sync::watch::Sender<()>,
 }
 
 impl Faults {
@@ -103,6 +106,11 @@ impl Faults {
     /// Makes every call go wrong: `Some(Fail(Network, …))` is a pulled cable, `None` plugs it in again.
     pub fn everything(&self, fault: Option<Fault>) {
         *self.everything.lock() = fault;
+    }
+
+    /// Lets the calls go ahead that wait.
+    pub fn release(&self) {
+        self.released.send_replace(());
     }
 
     /// No more faults; the counts stay.
@@ -131,6 +139,11 @@ impl Faults {
             Some(Fault::LoseAnswer) => Ok(Fate::AnswerLost),
             Some(Fault::CutAfter(bytes)) => Ok(Fate::CutAfter(bytes)),
             Some(Fault::Fail(kind, retry)) => Err(StoreError::new(kind, operation, item).retry(retry)),
+            Some(Fault::Wait) => {
+                // The sender lives as long as this does.
+                self.released.subscribe().changed().await.ok();
+                Ok(Fate::Answered)
+            }
             Some(Fault::Hang) => std::future::pending().await,
         }
     }

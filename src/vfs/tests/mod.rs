@@ -5,6 +5,7 @@ mod attributes;
 mod day;
 mod freshness;
 mod model;
+mod moves;
 mod originals;
 mod rig;
 mod saves;

@@ -1,0 +1,213 @@
+//! Moves that are under way, or whose answer was lost, where a name is an id and is given only once: whatever people do
+//! to the file meanwhile, and to the name, nothing is refused, doubled or left behind.
+
+use std::time::Duration;
+
+use super::rig::{ME, Rig};
+use crate::store::memory::{self as presets, Fault, Op};
+use crate::store::{ErrorKind, Retry};
+use crate::vfs::{Caller, RenameMode};
+
+const OTHER: Caller = Caller { pid: 1, ..ME };
+
+/// Waits, and moves the clock, until the store has been asked so often.
+async fn asked(rig: &Rig, op: Op, calls: u64) {
+    for _ in 0..3000 {
+        if rig.store.faults().calls(op) >= calls {
+            return;
+        }
+        rig.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{op:?} never comes");
+}
+
+/// `c.txt` is on its way to `a.txt`: the store has done it, and nobody here knows.
+async fn after_a_lost_move() -> Rig {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.write("c.txt", b"c").await.expect("write");
+    rig.write("y.txt", b"y").await.expect("write");
+    rig.mkdir("d").await.expect("mkdir");
+    rig.settle().await;
+    rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
+    rig.rename("c.txt", "a.txt").await.expect("rename");
+    asked(&rig, Op::Relocate, 1).await;
+    rig.rest().await;
+    assert_eq!(rig.stored().get("/a.txt"), Some(&Some(b"c".to_vec())));
+    rig
+}
+
+/// Everything reaches the store, and only that.
+async fn ends_with(rig: &Rig, wanted: &[(&str, &str)]) {
+    rig.settle().await;
+    rig.vfs.refresh("/").await.expect("a listing");
+    let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("a report");
+    assert_eq!((report.parked, report.held), (0, 0), "{:?}", report.problems);
+    let files: Vec<(String, String)> = rig
+        .stored()
+        .into_iter()
+        .filter_map(|(path, bytes)| Some((path, String::from_utf8_lossy(&bytes?).into_owned())))
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(p, b)| (p.as_str(), b.as_str())).collect();
+    assert_eq!(files, wanted);
+    assert_eq!(rig.tree().await, rig.stored());
+}
+
+/// The next move asked for the old id, which was gone: the file was said to be removed by somebody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_renamed_again_before_its_move_is_known_is_found() {
+    let rig = after_a_lost_move().await;
+    rig.rename("a.txt", "b.txt").await.expect("rename");
+    ends_with(&rig, &[("/b.txt", "c"), ("/y.txt", "y")]).await;
+}
+
+/// The name that was left behind is somebody else's now: the store said that it is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_move_may_have_taken_is_waited_for() {
+    let rig = after_a_lost_move().await;
+    rig.rename("a.txt", "b.txt").await.expect("rename");
+    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
+        .await
+        .expect("rename");
+    ends_with(&rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+}
+
+/// Nothing was left to do, so nothing was done, and the file stayed under the name that it had only for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_renamed_back_before_its_move_is_known_goes_back() {
+    let rig = after_a_lost_move().await;
+    rig.rename("a.txt", "c.txt").await.expect("rename");
+    ends_with(&rig, &[("/c.txt", "c"), ("/y.txt", "y")]).await;
+}
+
+/// Under its old id it was gone, which was taken for success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_before_its_move_is_known_is_removed() {
+    let rig = after_a_lost_move().await;
+    rig.unlink("a.txt").await.expect("unlink");
+    ends_with(&rig, &[("/y.txt", "y")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_move_is_known_after_a_restart_and_to_the_file_that_takes_its_place() {
+    let mut rig = after_a_lost_move().await;
+    rig.crash().await;
+    rig.write("tmp.txt", b"new").await.expect("write");
+    rig.rename("tmp.txt", "a.txt").await.expect("rename");
+    rig.rename("a.txt", "d/a.txt").await.expect("rename");
+    ends_with(&rig, &[("/d/a.txt", "new"), ("/y.txt", "y")]).await;
+}
+
+/// Under a folder that may have moved, ids are not known: a removal there found nothing, which was taken for success.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_a_folder_waits_until_its_move_is_known() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.mkdir("d").await.expect("mkdir");
+    rig.write("d/a.txt", b"a").await.expect("write");
+    rig.write("d/b.txt", b"b").await.expect("write");
+    rig.settle().await;
+    rig.names("d").await;
+    rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
+    // Nor can the store be asked for a while.
+    rig.store.faults().always(
+        Op::Stat,
+        Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1))),
+    );
+    rig.rename("d", "e").await.expect("rename");
+    asked(&rig, Op::Relocate, 1).await;
+    rig.unlink("e/a.txt").await.expect("unlink");
+    rig.rename("e/b.txt", "e/c.txt").await.expect("rename");
+    for _ in 0..30 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    rig.store.faults().clear();
+    ends_with(&rig, &[("/e/c.txt", "b")]).await;
+}
+
+/// Two moves to one name were under way at once, of which the store refused one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_asked_for_by_one_move_at_a_time() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.write("c.txt", b"c").await.expect("write");
+    rig.write("y.txt", b"y").await.expect("write");
+    rig.settle().await;
+    rig.store.faults().inject(Op::Relocate, 1, Fault::Wait);
+    rig.rename("c.txt", "a.txt").await.expect("rename");
+    asked(&rig, Op::Relocate, 1).await;
+    rig.rename("a.txt", "b.txt").await.expect("rename");
+    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
+        .await
+        .expect("rename");
+    for _ in 0..10 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    rig.store.faults().release();
+    ends_with(&rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+}
+
+/// The same with a file that is only being made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_under_which_a_file_is_being_made_is_waited_for() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.write("y.txt", b"y").await.expect("write");
+    rig.settle().await;
+    rig.store.faults().inject(Op::Create, 1, Fault::Wait);
+    rig.write("a.txt", b"c").await.expect("write");
+    asked(&rig, Op::Create, 2).await;
+    rig.rename("a.txt", "b.txt").await.expect("rename");
+    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
+        .await
+        .expect("rename");
+    for _ in 0..10 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    rig.store.faults().release();
+    ends_with(&rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+}
+
+/// Somebody else's file under the name is no affair of ours: the user is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_somebody_else_has_taken_is_told() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.write("c.txt", b"c").await.expect("write");
+    rig.settle().await;
+    rig.names("").await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"theirs"[..]).expect("put");
+    rig.rename("c.txt", "a.txt").await.expect("rename");
+    rig.settle().await;
+    let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("a report");
+    assert_eq!(report.parked, 1, "{:?}", report.problems);
+    assert!(
+        report.problems.iter().any(|p| p.contains("exists")),
+        "{:?}",
+        report.problems
+    );
+    assert_eq!(rig.stored()["/a.txt"], Some(b"theirs".to_vec()));
+}
+
+/// A look that failed was taken for an answer: what it looked for was made a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_answer_was_lost_is_looked_for_until_the_store_answers() {
+    for capabilities in [presets::whole(), presets::like_imagerelay(), presets::like_flextype()] {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        rig.names("").await;
+        rig.store.faults().inject(Op::CreateFolder, 1, Fault::LoseAnswer);
+        let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+        rig.store.faults().always(Op::List, down);
+        rig.mkdir("d").await.expect(label);
+        asked(&rig, Op::CreateFolder, 1).await;
+        for _ in 0..30 {
+            rig.clock.advance(Duration::from_secs(1));
+            rig.rest().await;
+        }
+        rig.store.faults().clear();
+        rig.settle().await;
+        assert_eq!(rig.store.faults().calls(Op::CreateFolder), 1, "{label}");
+        assert_eq!(rig.stored().len(), 1, "{label}");
+    }
+}
