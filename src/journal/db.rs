@@ -241,6 +241,20 @@ pub fn changes(db: &Connection) -> rusqlite::Result<Vec<Change>> {
     rows.collect()
 }
 
+/// The pending change of a node.
+pub fn change_of(db: &Connection, ino: Ino) -> rusqlite::Result<Option<Change>> {
+    db.prepare_cached("SELECT value FROM changes WHERE ino = ?1")?
+        .query_row([ino.0 as i64], |row| from_json(0, &row.get::<_, String>(0)?))
+        .optional()
+}
+
+/// The local attributes of a node.
+pub fn attribute_of(db: &Connection, ino: Ino) -> rusqlite::Result<Option<LocalAttr>> {
+    db.prepare_cached("SELECT value FROM attributes WHERE ino = ?1")?
+        .query_row([ino.0 as i64], |row| from_json(0, &row.get::<_, String>(0)?))
+        .optional()
+}
+
 /// Every node's local attributes.
 pub fn attributes(db: &Connection) -> rusqlite::Result<Vec<(Ino, LocalAttr)>> {
     let mut rows = db.prepare("SELECT ino, value FROM attributes")?;

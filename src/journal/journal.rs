@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::model::{Ino, ItemId};
 
 use super::db::{self, LocalAttr, NameBinding, Write};
-use super::writer::{Ticket, Writer};
+use super::writer::{Lost, Ticket, Writer};
 use super::{Change, Durability, JournalError, Overlay};
 
 /// Inode numbers reserved at a time, so that one is never given twice, whatever happens.
@@ -93,7 +93,7 @@ impl Journal {
             return Ok(());
         }
         if let Some(known) = known {
-            let pending = self.overlay.lock().iter().filter(|c| c.is_outstanding()).count();
+            let pending = self.tree().iter().filter(|c| c.is_outstanding()).count();
             if pending > 0 {
                 let mut known = known.lines();
                 return Err(JournalError::OtherAccount {
@@ -112,13 +112,56 @@ impl Journal {
     pub fn lock(&self) -> Guard<'_> {
         Guard {
             journal: self,
-            overlay: self.overlay.lock(),
+            overlay: self.tree(),
         }
+    }
+
+    /// The pending changes, set back to what the disk has when a write failed: what was refused has not happened.
+    fn tree(&self) -> MutexGuard<'_, Overlay> {
+        let mut overlay = self.overlay.lock();
+        if self.writer.has_failed() {
+            let lost = self.writer.set_back();
+            if let Err(error) = self.read_again(&mut overlay, &lost) {
+                // Nothing more can be known here. What memory has is lost at the next start, as was said to who asked.
+                tracing::error!("the journal can neither be written nor read: {error}");
+            }
+            self.moved.send_modify(|n| *n += 1);
+            self.wake();
+        }
+        overlay
+    }
+
+    fn read_again(&self, overlay: &mut Overlay, lost: &Lost) -> Result<(), JournalError> {
+        let (mut inos, mut changes, mut attributes) = (lost.inos.clone(), HashMap::new(), HashMap::new());
+        if lost.all {
+            inos.extend(overlay.iter().map(|change| change.ino));
+            inos.extend(self.attributes.read().keys());
+            changes.extend(self.read(db::changes)?.into_iter().map(|change| (change.ino, change)));
+            attributes.extend(self.read(db::attributes)?);
+            inos.extend(changes.keys().chain(attributes.keys()));
+        } else {
+            for ino in &inos {
+                changes.extend(self.read(|db| db::change_of(db, *ino))?.map(|change| (*ino, change)));
+                attributes.extend(self.read(|db| db::attribute_of(db, *ino))?.map(|attr| (*ino, attr)));
+            }
+        }
+        let mut known = self.attributes.write();
+        for ino in inos {
+            match changes.remove(&ino) {
+                Some(change) => overlay.put(change),
+                None => drop(overlay.remove(ino)),
+            }
+            match attributes.remove(&ino) {
+                Some(attr) => known.insert(ino, attr),
+                None => known.remove(&ino),
+            };
+        }
+        Ok(())
     }
 
     /// The change of a node.
     pub fn change(&self, ino: Ino) -> Option<Arc<Change>> {
-        self.overlay.lock().get(ino).cloned()
+        self.tree().get(ino).cloned()
     }
 
     /// Writes without a decision on the tree.
@@ -250,5 +293,90 @@ impl Guard<'_> {
         self.journal.moved.send_modify(|n| *n += 1);
         self.journal.wake();
         ticket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Place, Placing};
+    use crate::model::{Kind, Name, Timestamp};
+
+    fn named(ino: Ino, name: &str) -> Change {
+        let mut change = Change::of(ino, Kind::File, None, 1, Timestamp::from_secs(5));
+        let now = vec![Place {
+            parent: Ino::ROOT,
+            name: Name::new(name).expect("valid"),
+        }];
+        change.placing = Some(Placing { base: Vec::new(), now });
+        change
+    }
+
+    fn put(journal: &Journal, ino: Ino, name: &str) -> Result<(), JournalError> {
+        journal
+            .write(vec![Write::Put(Box::new(named(ino, name)))], Durability::Synced)
+            .wait_blocking()
+    }
+
+    fn seen(journal: &Journal) -> Vec<(String, Ino)> {
+        let guard = journal.lock();
+        let names = guard.overlay().children(Ino::ROOT);
+        names.map(|(name, ino)| (name.to_string(), ino)).collect()
+    }
+
+    /// Memory went on with what the disk had refused: people saw it, and it was sent, until the next start.
+    #[test]
+    fn what_the_disk_refuses_has_not_happened() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let (a, b, c) = (Ino(10), Ino(11), Ino(12));
+        put(&journal, a, "a").expect("written");
+        put(&journal, b, "b").expect("written");
+        let mode = |mode| {
+            let attr = LocalAttr {
+                mode: Some(mode),
+                ..LocalAttr::default()
+            };
+            Write::Attr(a, Box::new(attr))
+        };
+        journal
+            .write(vec![mode(0o600)], Durability::Synced)
+            .wait_blocking()
+            .expect("written");
+        let before = seen(&journal);
+        let disk = rusqlite::Connection::open(dir.path().join("journal.db")).expect("opens");
+        for (name, event) in [
+            ("on_put", "INSERT ON changes"),
+            ("on_drop", "DELETE ON changes"),
+            ("on_attr", "INSERT ON attributes"),
+        ] {
+            let trigger = format!("CREATE TRIGGER {name} BEFORE {event} BEGIN SELECT RAISE(ABORT, 'broken'); END");
+            disk.execute_batch(&trigger).expect("a broken disk");
+        }
+        let refused = |ticket: Ticket| matches!(ticket.wait_blocking(), Err(JournalError::Write(_)));
+        assert!(put(&journal, a, "another").is_err());
+        assert_eq!(seen(&journal), before);
+        assert!(refused(journal.write(vec![Write::Drop(b)], Durability::Written)));
+        assert!(refused(journal.write(vec![mode(0o644)], Durability::Written)));
+        // What was decided on the refused change before anybody heard of that is refused with it.
+        let tickets: Vec<Ticket> = {
+            let mut guard = journal.lock();
+            let mut commit = |write| guard.commit(vec![write], Durability::Written);
+            vec![commit(Write::Put(Box::new(named(c, "c")))), commit(mode(0o640))]
+        };
+        assert!(tickets.into_iter().all(refused));
+        assert_eq!(seen(&journal), before);
+        assert_eq!(journal.attr(a).and_then(|attr| attr.mode), Some(0o600));
+        disk.execute_batch("DROP TRIGGER on_put; DROP TRIGGER on_drop; DROP TRIGGER on_attr")
+            .expect("mended");
+        put(&journal, c, "c").expect("it goes on");
+        let now = seen(&journal);
+        assert_eq!(now.len(), 3);
+        drop(journal);
+        assert_eq!(
+            seen(&Journal::open(dir.path()).expect("opens")),
+            now,
+            "the disk has the same"
+        );
     }
 }

@@ -2,13 +2,21 @@
 //!
 //! A write is in the WAL before its ticket answers (it survives the death of the program); a synced ticket answers only
 //! when the WAL is on disk, and carries every earlier write with it. What nobody waits for is synced within a second.
+//!
+//! Memory is changed before the disk answers, and later decisions rest on it. So when a write fails, what comes after it is
+//! refused as well, until memory has been set back to what the disk has ([`Writer::set_back`]).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+
+use crate::model::Ino;
 
 use super::db::{self, Write};
 use super::{Durability, JournalError};
@@ -26,6 +34,52 @@ struct Request {
     writes: Vec<Write>,
     durability: Durability,
     done: oneshot::Sender<Result<(), JournalError>>,
+}
+
+/// What is asked of the thread.
+enum Message {
+    Write(Request),
+    /// From here on, decisions rest on what the disk has: tells what memory had ahead of it.
+    SetBack(SyncSender<Lost>),
+}
+
+/// What memory took and the disk did not.
+#[derive(Clone, Debug, Default)]
+pub struct Lost {
+    /// Nodes whose change or attributes differ.
+    pub inos: BTreeSet<Ino>,
+    /// Any may differ.
+    pub all: bool,
+}
+
+impl Lost {
+    /// Whether memory speaks of any of it.
+    fn is_empty(&self) -> bool {
+        self.inos.is_empty() && !self.all
+    }
+
+    fn of(writes: &[Write]) -> Self {
+        let mut lost = Self::default();
+        for write in writes {
+            match write {
+                Write::Put(change) => drop(lost.inos.insert(change.ino)),
+                Write::Drop(ino) | Write::Attr(ino, _) => drop(lost.inos.insert(*ino)),
+                Write::Rekey(..) => lost.all = true,
+                Write::Identify(..)
+                | Write::RekeyOriginal(..)
+                | Write::Bind(_)
+                | Write::Unbind(..)
+                | Write::Original(_)
+                | Write::Meta(..) => {}
+            }
+        }
+        lost
+    }
+
+    fn add(&mut self, more: Self) {
+        self.inos.extend(more.inos);
+        self.all |= more.all;
+    }
 }
 
 /// Answers when a write is as durable as was asked.
@@ -46,7 +100,8 @@ impl Ticket {
 
 /// The way to the writer thread. Dropping it ends the thread after all that was sent is synced.
 pub struct Writer {
-    requests: Option<SyncSender<Request>>,
+    requests: Option<SyncSender<Message>>,
+    failed: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -59,6 +114,8 @@ impl Writer {
         if let Err(e) = reserved {
             tracing::warn!("no space could be reserved for the journal: {e}");
         }
+        let failed = Arc::new(AtomicBool::new(false));
+        let told = failed.clone();
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
@@ -66,6 +123,8 @@ impl Writer {
                     db,
                     reserve,
                     unsynced: false,
+                    failed: told,
+                    behind: None,
                 }
                 .run(&queue)
             })
@@ -75,6 +134,7 @@ impl Writer {
             })?;
         Ok(Self {
             requests: Some(requests),
+            failed,
             thread: Some(thread),
         })
     }
@@ -89,13 +149,32 @@ impl Writer {
         };
         if let Some(requests) = &self.requests {
             // A full queue is back-pressure on the caller; a thread that is gone answers through the dropped sender.
-            if let Err(TrySendError::Full(request)) = requests.try_send(request)
-                && requests.send(request).is_err()
+            if let Err(TrySendError::Full(message)) = requests.try_send(Message::Write(request))
+                && requests.send(message).is_err()
             {
                 tracing::error!("the journal's thread has ended");
             }
         }
         Ticket(ticket)
+    }
+
+    /// Whether a write has failed since memory was last set back.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Ends the refusals after a failed write, and answers what memory must read anew. The caller holds the tree's lock, so
+    /// that nothing is decided in between.
+    pub fn set_back(&self) -> Lost {
+        let (answer, lost) = sync_channel(1);
+        let everything = Lost {
+            all: true,
+            ..Lost::default()
+        };
+        match &self.requests {
+            Some(requests) if requests.send(Message::SetBack(answer)).is_ok() => lost.recv().unwrap_or(everything),
+            Some(_) | None => everything,
+        }
     }
 }
 
@@ -114,15 +193,43 @@ struct Thread {
     db: Connection,
     reserve: PathBuf,
     unsynced: bool,
+    /// Tells that `behind` is something.
+    failed: Arc<AtomicBool>,
+    /// What memory has ahead of the disk, and why.
+    behind: Option<(Lost, Failure)>,
+}
+
+/// Why a write failed, for everybody who is refused because of it.
+#[derive(Clone, Debug)]
+enum Failure {
+    Full,
+    Other(String),
+}
+
+impl Failure {
+    fn error(&self) -> JournalError {
+        match self {
+            Self::Full => JournalError::Full,
+            Self::Other(text) => JournalError::Write(text.clone()),
+        }
+    }
 }
 
 impl Thread {
-    fn run(mut self, queue: &Receiver<Request>) {
+    fn run(mut self, queue: &Receiver<Message>) {
         loop {
             match queue.recv_timeout(SYNC_INTERVAL) {
                 Ok(first) => {
-                    let mut batch = vec![first];
-                    batch.extend(queue.try_iter().take(BATCH_MAX - 1));
+                    let mut batch = Vec::new();
+                    for message in std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX - 1)) {
+                        match message {
+                            Message::Write(request) => batch.push(request),
+                            Message::SetBack(answer) => {
+                                self.carry_out(std::mem::take(&mut batch));
+                                self.set_back(&answer);
+                            }
+                        }
+                    }
                     self.carry_out(batch);
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -142,7 +249,27 @@ impl Thread {
         }
     }
 
-    fn carry_out(&mut self, batch: Vec<Request>) {
+    fn set_back(&mut self, answer: &SyncSender<Lost>) {
+        let lost = self.behind.take().map(|(lost, _)| lost).unwrap_or_default();
+        self.failed.store(false, Ordering::Release);
+        if answer.send(lost).is_err() {
+            tracing::error!("nobody waits for what the journal could not take");
+        }
+    }
+
+    fn carry_out(&mut self, mut batch: Vec<Request>) {
+        if let Some((behind, why)) = &mut self.behind {
+            // Decided on what is not on the disk.
+            let (refused, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|r| !Lost::of(&r.writes).is_empty());
+            for request in refused {
+                behind.add(Lost::of(&request.writes));
+                request.done.send(Err(why.error())).ok();
+            }
+            batch = rest;
+        }
+        if batch.is_empty() {
+            return;
+        }
         let durability = batch.iter().map(|r| r.durability).max().unwrap_or(Durability::Written);
         let all: Vec<&[Write]> = batch.iter().map(|r| r.writes.as_slice()).collect();
         let mut result = self.commit(&all, durability);
@@ -150,14 +277,35 @@ impl Thread {
             tracing::warn!("the disk is full: the journal goes on in its reserve");
             result = self.commit(&all, durability);
         }
+        let failure = result.err().map(|error| match is_full(&error) {
+            true => Failure::Full,
+            false => Failure::Other(error.to_string()),
+        });
+        if let Some(why) = &failure {
+            self.fall_behind(&all, why);
+        }
         for request in batch {
-            let answer = match &result {
-                Ok(()) => Ok(()),
-                Err(e) if is_full(e) => Err(JournalError::Full),
-                Err(e) => Err(JournalError::Write(e.to_string())),
-            };
             // Who gave up waiting does not need the answer.
-            request.done.send(answer).ok();
+            request
+                .done
+                .send(failure.as_ref().map_or(Ok(()), |why| Err(why.error())))
+                .ok();
+        }
+    }
+
+    /// Before anybody hears of a failure: whoever looks from now on sets memory back first.
+    fn fall_behind(&mut self, all: &[&[Write]], why: &Failure) {
+        tracing::error!(
+            "the journal cannot be written, so what was asked for has not happened: {}",
+            why.error()
+        );
+        let mut lost = self.behind.take().map(|(lost, _)| lost).unwrap_or_default();
+        for writes in all {
+            lost.add(Lost::of(writes));
+        }
+        if !lost.is_empty() {
+            self.behind = Some((lost, why.clone()));
+            self.failed.store(true, Ordering::Release);
         }
     }
 
