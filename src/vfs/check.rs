@@ -289,7 +289,7 @@ impl Vfs {
         if self.journal.change(ino).is_some() || self.may_be_ours(entry)? {
             return Ok(());
         }
-        let ino = self.inode_for(ino, entry)?;
+        let ino = self.inode_for(ino, entry, began)?;
         let names = self.names_for(entry)?;
         self.take_entry(ino, entry, began, &names)
     }

@@ -180,6 +180,7 @@ impl Vfs {
             file.set_copying(copying);
             file
         });
+        self.follow_own_upload(&file, &node).await?;
         if self.contents_changed.load(Ordering::SeqCst) != contents
             && let Err(error) = self.is_current(&file).await
         {
@@ -189,6 +190,20 @@ impl Vfs {
         Ok(file)
     }
 
+    /// The store may have confirmed our own bytes while they were opened: they are of the version that it told.
+    async fn follow_own_upload(&self, file: &Arc<OpenFile>, node: &Node) -> Result<()> {
+        let was_staged = node.change.as_ref().is_some_and(|c| c.staged.is_some());
+        if !was_staged || !self.has_moved_on(node) {
+            return Ok(());
+        }
+        let ino = node.ino;
+        let now = self.blocking(move |vfs| Ok(vfs.node(ino).ok())).await?;
+        if let Some(entry) = now.and_then(|node| node.entry) {
+            file.set_version(Some(entry.version.clone()));
+        }
+        Ok(())
+    }
+
     /// Whether an open file is what the catalog tells by now. Where it is not, the new version has got an inode of its own,
     /// and the kernel looks the name up again when it is told that this one is stale.
     async fn is_current(&self, file: &Arc<OpenFile>) -> Result<()> {
@@ -196,7 +211,7 @@ impl Vfs {
         self.blocking(move |vfs| {
             let node = vfs.openable(file.ino)?;
             match node.entry.as_deref().filter(|entry| file.is_other_version(entry)) {
-                Some(entry) if vfs.inode_for(file.ino, entry)? != file.ino => Err(Error::Stale),
+                Some(entry) if vfs.inode_for(file.ino, entry, vfs.clock.now())? != file.ino => Err(Error::Stale),
                 Some(_) | None => Ok(()),
             }
         })

@@ -12,7 +12,7 @@ use crate::model::{Ino, Kind};
 use crate::store::ErrorKind;
 
 use super::handles::FileHandle;
-use super::opens::{Copying, OpenFile, Writing};
+use super::opens::{Copying, OpenFile, TakenBy, Writing};
 use super::vfs::Vfs;
 use super::who::is_killed;
 use super::{Allocate, Caller, Commit, Error, Fh, Result, SeekFor};
@@ -188,6 +188,10 @@ impl Vfs {
             return Ok(());
         }
         self.writable()?;
+        if file.taken_by() == Some(TakenBy::Others) {
+            // What it would change is no longer what the name stands for, and nobody would ever see the bytes.
+            return Err(Error::Stale);
+        }
         // From here on the kernel's pages are of no version of the store's.
         self.pages.lock().pop(&file.ino);
         let body = file.body();
@@ -210,7 +214,13 @@ impl Vfs {
         );
         let whole = body.is_complete();
         self.keep_staged(&id, &body);
+        let open = file.clone();
         self.decide(Durability::Written, move |d| {
+            match open.taken_by() {
+                None => {}
+                Some(TakenBy::Us) => return Ok(()),
+                Some(TakenBy::Others) => return Err(Error::Stale),
+            }
             let node = d.vfs.node_in(d.overlay(), ino)?;
             let mut change = node.change_or_new(d);
             // Dirty bytes stay where they are seen, whatever happens to the asset in the store.

@@ -233,7 +233,7 @@ impl Vfs {
         let inos = self.journal.inodes(&ids)?;
         let mut rows = Vec::with_capacity(entries.len());
         for (ino, entry) in inos.into_iter().zip(entries) {
-            rows.push((self.inode_for(ino, &entry)?, entry));
+            rows.push((self.inode_for(ino, &entry, began)?, entry));
         }
         // Taken before the catalog is written: a large folder must not hold the tree meanwhile.
         let (names, settled, kept) = {
@@ -318,8 +318,8 @@ impl Vfs {
     }
 
     /// The inode to show an entry under: a new one when another version arrives while the old one is open, so that its
-    /// reader never sees two versions mixed.
-    pub(super) fn inode_for(&self, ino: Ino, entry: &Entry) -> Result<Ino> {
+    /// reader never sees two versions mixed. `at` is when the store was asked for it: what is known of later stands.
+    pub(super) fn inode_for(&self, ino: Ino, entry: &Entry, at: Timestamp) -> Result<Ino> {
         if entry.kind == Kind::Folder {
             return Ok(ino);
         }
@@ -329,15 +329,24 @@ impl Vfs {
         if !open.is_other_version(entry) {
             return Ok(ino);
         }
-        if self.journal.change(ino).is_some_and(|c| c.staged.is_some()) {
-            // Our own bytes are being written: the commit will find the conflict.
+        if self.catalog.by_id(&entry.id)?.is_some_and(|known| known.stat_at > at) {
             return Ok(ino);
         }
-        let new = self.journal.allocate()?;
-        open.detach(self.node(ino).map(|node| self.attr_of(&node)).ok(), TakenBy::Others);
-        self.journal
-            .write(vec![Write::Identify(new, entry.id.clone())], Durability::Written)
-            .wait_blocking()?;
+        let (new, attr) = (
+            self.journal.allocate()?,
+            self.node(ino).map(|node| self.attr_of(&node)).ok(),
+        );
+        let ticket = {
+            let mut guard = self.journal.lock();
+            // Decided in one go with the beginning of writing ([`Vfs::begin_writing`]), which comes before or after.
+            if guard.overlay().get(ino).is_some_and(|c| c.staged.is_some()) {
+                // Our own bytes are being written: the commit will find the conflict.
+                return Ok(ino);
+            }
+            open.detach(attr, TakenBy::Others);
+            guard.commit(vec![Write::Identify(new, entry.id.clone())], Durability::Written)
+        };
+        ticket.wait_blocking()?;
         self.catalog.set_ino(&entry.id, new)?;
         Ok(new)
     }
@@ -360,7 +369,7 @@ impl Vfs {
             if self.opens.get(changed.ino).is_some()
                 && let Some(node) = self.catalog.by_ino(changed.ino)?
             {
-                self.inode_for(changed.ino, &node.entry)?;
+                self.inode_for(changed.ino, &node.entry, node.stat_at)?;
             }
         }
         Ok(())
@@ -428,7 +437,7 @@ impl Vfs {
         self.fresh.lock().put(id.clone(), began);
         let id = id.clone();
         self.blocking(move |vfs| {
-            let ino = vfs.inode_for(ino, &entry)?;
+            let ino = vfs.inode_for(ino, &entry, began)?;
             let names = vfs.names_for(&entry)?;
             vfs.take_entry(ino, &entry, began, &names)?;
             let node = vfs.catalog.by_id(&id)?;

@@ -157,7 +157,7 @@ impl Vfs {
                     shown |= vfs.catalog.listing(parent)?.is_some();
                 }
                 if known || shown {
-                    let ino = vfs.inode_for(ino, entry)?;
+                    let ino = vfs.inode_for(ino, entry, began)?;
                     let names = vfs.names_for(entry)?;
                     vfs.take_entry(ino, entry, began, &names)?;
                 }

@@ -259,6 +259,10 @@ impl World for Vfs {
             self.drop_body(Some(staged.body.clone())).await;
             return;
         };
+        // Before the body counts as clean, or it would be taken for another version than the one that was told.
+        if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
+            open.set_version(Some(entry.version.clone()));
+        }
         let published = match self.capabilities().alters_content {
             // Of these bytes the store has made others, perhaps as many.
             true if self.is_original_of(&body, entry).await.unwrap_or(false) => Ok(Published::Altered),

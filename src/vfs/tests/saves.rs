@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{ME, Rig};
+use crate::model::Clock;
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{Capabilities, CreateFile, CreateFolder, ErrorKind, Retry};
-use crate::vfs::{Caller, Error, Keep, OpenHow};
+use crate::vfs::{Caller, Error, Keep, OpenHow, Result};
 
 /// A process of its own, as far as the drive can tell.
 const OTHER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
@@ -447,4 +448,95 @@ async fn a_file_that_was_unlinked_while_open_is_opened_again_and_a_removed_folde
     let fh = rig.vfs.opendir(ME, folder).await.expect("opens");
     assert!(rig.vfs.readdir(fh, 0, 10).await.expect("lists").is_empty());
     rig.vfs.releasedir(fh).await;
+}
+
+/// Opened for writing, replaced by somebody else, then written: the bytes went to a file that nobody would ever see, and
+/// every call said that all is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_what_somebody_else_has_replaced_meanwhile_is_refused() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("a.txt", b"one").await.expect("write");
+    rig.settle().await;
+    let stored = rig.store.remote().find("a.txt").expect("stored");
+    let how = OpenHow {
+        read: true,
+        write: true,
+        ..OpenHow::default()
+    };
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    let opened = rig.vfs.open(ME, ino, how).await.expect("open");
+    rig.clock.advance(Duration::from_secs(100));
+    rig.store.remote().write(&stored.id, &b"theirs"[..]).expect("written");
+    rig.vfs.refresh("/").await.expect("a listing");
+    let written = rig.vfs.write(opened.fh, 0, Bytes::from_static(b"mine")).await;
+    assert!(matches!(written, Err(Error::Stale)), "{written:?}");
+    rig.vfs.flush(ME, opened.fh).await.expect("nothing is left to be said");
+    rig.vfs.release(opened.fh).await;
+    rig.settle().await;
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"theirs");
+    assert_eq!(rig.tree().await, rig.stored());
+}
+
+/// A listing that was asked for before our own version was stored took the open file for an old one: what was written to
+/// it next was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn news_that_are_older_than_our_own_version_leave_an_open_file_alone() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("a.txt", b"one").await.expect("write");
+    rig.settle().await;
+    let (old, asked) = (rig.store.remote().find("a.txt").expect("stored"), rig.clock.now());
+    rig.clock.advance(Duration::from_secs(1));
+    rig.write("a.txt", b"two").await.expect("write");
+    rig.settle().await;
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let opened = rig.vfs.open(ME, ino, how).await.expect("open");
+    let shown = rig.vfs.blocking(move |vfs| vfs.inode_for(ino, &old, asked)).await;
+    assert_eq!(shown.expect("an inode"), ino);
+    rig.vfs
+        .write(opened.fh, 0, Bytes::from_static(b"new"))
+        .await
+        .expect("write");
+    rig.vfs.flush(ME, opened.fh).await.expect("flush");
+    rig.vfs.release(opened.fh).await;
+    rig.settle().await;
+    assert_eq!(rig.stored()["/a.txt"], Some(b"new".to_vec()));
+}
+
+/// What the journal cannot take has not happened: it is said to be refused, not shown, and not sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_journaled_has_not_happened() {
+    for capabilities in all_stores() {
+        let label = capabilities.label;
+        let mut rig = Rig::new(capabilities).await;
+        rig.write("a.txt", b"one").await.expect(label);
+        rig.write("b.txt", b"two").await.expect(label);
+        rig.settle().await;
+        let (tree, calls) = (rig.tree().await, rig.store.faults().calls_total());
+        let disk = rusqlite::Connection::open(rig.dir().join("state/journal.db")).expect(label);
+        for (name, event) in [("on_put", "INSERT"), ("on_drop", "DELETE")] {
+            let trigger =
+                format!("CREATE TRIGGER {name} BEFORE {event} ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END");
+            disk.execute_batch(&trigger).expect(label);
+        }
+        let refused = |result: Result<()>| matches!(result, Err(Error::Journal(_)));
+        assert!(refused(rig.rename("a.txt", "c.txt").await), "{label}");
+        assert!(refused(rig.unlink("b.txt").await), "{label}");
+        assert!(refused(rig.write("new.txt", b"new").await.map(drop)), "{label}");
+        rig.clock.advance(Duration::from_secs(30));
+        rig.rest().await;
+        assert_eq!(rig.tree().await, tree, "{label}");
+        assert_eq!(rig.stored(), tree, "{label}");
+        assert_eq!(rig.store.faults().calls_total(), calls, "{label}");
+        disk.execute_batch("DROP TRIGGER on_put; DROP TRIGGER on_drop")
+            .expect(label);
+        rig.rename("a.txt", "c.txt").await.expect(label);
+        rig.settle().await;
+        rig.crash().await;
+        assert_eq!(rig.tree().await, rig.stored(), "{label}");
+        assert!(rig.stored().contains_key("/c.txt"), "{label}");
+    }
 }

@@ -225,7 +225,7 @@ impl Vfs {
         }
         // Our own news of an asset with pending changes are newer, or meet the store's at the commit.
         if pending.is_none() || self.catalog.by_id(&entry.id)?.is_none() {
-            let ino = self.inode_for(ino, entry)?;
+            let ino = self.inode_for(ino, entry, at)?;
             let names = self.names_for(entry)?;
             self.take_entry(ino, entry, at, &names)?;
         }
