@@ -379,4 +379,54 @@ mod tests {
             "the disk has the same"
         );
     }
+
+    /// A machine that loses power keeps the log up to some byte, perhaps with rubbish behind it. What was synced is there
+    /// then, of what was only written a beginning, and of no commit a half.
+    #[test]
+    #[allow(clippy::disallowed_methods)] // The copies are to be torn.
+    fn a_log_that_a_loss_of_power_has_cut_holds_whole_commits_and_all_synced_ones() {
+        const COMMITS: u64 = 12;
+        const PAIRS: u64 = 1000;
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let log = dir.path().join("journal.db-wal");
+        let mut synced = Vec::new();
+        for number in 0..COMMITS {
+            let is_synced = number % 3 == 0;
+            let durability = if is_synced {
+                Durability::Synced
+            } else {
+                Durability::Written
+            };
+            // Two nodes in one commit: both or none.
+            let pair = [Ino(100 + number), Ino(100 + PAIRS + number)];
+            let puts = pair.map(|ino| Write::Put(Box::new(named(ino, &format!("{}", ino.0)))));
+            journal.write(puts.into(), durability).wait_blocking().expect("written");
+            if is_synced {
+                synced.push((number, std::fs::metadata(&log).expect("a log").len()));
+            }
+        }
+        let whole = std::fs::read(&log).expect("a log");
+        let database = std::fs::read(dir.path().join("journal.db")).expect("a database");
+        let rubbish = [0xA5; 3000];
+        let ends = synced.iter().map(|(_, len)| *len as usize);
+        let cuts = (0..whole.len()).step_by(4093).chain(ends).chain([whole.len()]);
+        for (round, cut) in cuts.enumerate() {
+            let after = tempfile::tempdir().expect("a folder");
+            let mut left = whole[..cut].to_vec();
+            left.extend(rubbish.iter().take(if round % 2 == 0 { 0 } else { rubbish.len() }));
+            std::fs::write(after.path().join("journal.db"), &database).expect("copied");
+            std::fs::write(after.path().join("journal.db-wal"), left).expect("copied");
+            let journal = Journal::open(after.path()).expect("opens after a loss of power");
+            let has = |ino| journal.change(Ino(ino)).is_some();
+            let kept: Vec<u64> = (0..COMMITS).filter(|n| has(100 + n)).collect();
+            let others: Vec<u64> = (0..COMMITS).filter(|n| has(100 + PAIRS + n)).collect();
+            assert_eq!(kept, others, "half a commit, cut at {cut}");
+            assert_eq!(kept, (0..kept.len() as u64).collect::<Vec<_>>(), "a hole, cut at {cut}");
+            let promised = synced.iter().filter(|(_, len)| *len <= cut as u64);
+            for (number, _) in promised {
+                assert!(kept.contains(number), "commit {number} was synced, cut at {cut}");
+            }
+        }
+    }
 }
