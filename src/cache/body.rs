@@ -162,6 +162,14 @@ impl Body {
         }
     }
 
+    /// How many of its bytes are in the file.
+    pub fn present_bytes(&self) -> u64 {
+        if self.is_complete() {
+            return self.size().unwrap_or(0);
+        }
+        self.state.lock().map().map_or(0, super::map::BlockMap::present_bytes)
+    }
+
     /// Moves with every change made here, so that an uploader can see that newer bytes came.
     pub fn generation(&self) -> u64 {
         self.state.lock().generation

@@ -17,7 +17,7 @@ pub struct Args {
 /// Keeps files on this machine, or no longer.
 pub fn run(args: &Args, keep: bool, places: &Places) -> Result<ExitCode, Failure> {
     let (mount, path) = registry::find(&places.run, &args.path)?;
-    let report: PinReport = assets::ask(&mount, AssetRequest::Pin { path, keep })?;
+    let report: PinReport = assets::ask_with_bar(&mount, AssetRequest::Pin { path, keep })?;
     for problem in &report.problems {
         output::say(problem);
     }

@@ -108,17 +108,29 @@ impl Bar {
 
     /// Moves it.
     pub fn show(&mut self, under_way: &Answer) {
-        if let Answer::Progress {
-            changes,
-            bytes,
-            sent_bytes,
-        } = under_way
-        {
-            let (done, whole) = self.moved(*bytes, *sent_bytes);
-            self.bar.set_length(whole);
-            self.bar.set_position(done);
-            self.bar.set_message(output::count(*changes as usize, "change"));
+        match under_way {
+            Answer::Progress {
+                changes,
+                bytes,
+                sent_bytes,
+            } => {
+                let (done, whole) = self.moved(*bytes, *sent_bytes);
+                self.at(done, whole, output::count(*changes as usize, "change"));
+            }
+            Answer::Fetching {
+                files,
+                bytes,
+                here_bytes,
+            } => self.at(*here_bytes, *bytes, output::count(*files as usize, "file")),
+            // These end it.
+            Answer::Done { .. } | Answer::Failed { .. } => {}
         }
+    }
+
+    fn at(&self, done: u64, whole: u64, left: String) {
+        self.bar.set_length(whole);
+        self.bar.set_position(done);
+        self.bar.set_message(left);
     }
 
     fn moved(&mut self, bytes: u64, sent_bytes: u64) -> (u64, u64) {

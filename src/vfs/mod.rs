@@ -48,7 +48,7 @@ pub use control::{Event, Keep, SyncReport};
 pub use error::{Error, Result};
 pub(crate) use junk::matches;
 pub use notes::is_note;
-pub use pins::PinReport;
+pub use pins::{PinProgress, PinReport};
 pub use queue::{Left, QueueItem};
 pub use types::*;
 pub use vfs::{Inner, Parts, Vfs};

@@ -2,8 +2,12 @@
 
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
+use crate::cache::Body;
 use crate::http::{Class, Context, with_context};
 use crate::model::{Ino, Kind};
 
@@ -31,6 +35,59 @@ pub struct PinReport {
     pub problems: Vec<String>,
 }
 
+/// How far a pin is, for who looks on while it works.
+#[derive(Debug, Default)]
+pub struct PinProgress(Mutex<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    files_left: u64,
+    /// Of all files that were found so far.
+    bytes: u64,
+    /// Of those that are here as a whole.
+    here_bytes: u64,
+    /// At most [`FETCHES_MAX`].
+    under_way: Vec<Arc<Body>>,
+}
+
+impl PinProgress {
+    /// How many files are left of those that were found, how many bytes all of them have, and how many of those are here.
+    pub fn told(&self) -> (u64, u64, u64) {
+        let progress = self.0.lock();
+        let under_way: u64 = progress.under_way.iter().map(|body| body.present_bytes()).sum();
+        let here = progress.here_bytes + under_way;
+        (progress.files_left, progress.bytes.max(here), here)
+    }
+
+    fn found(&self, file: &Node) {
+        let mut progress = self.0.lock();
+        progress.files_left += 1;
+        progress.bytes += size_told(file);
+    }
+
+    fn begun(&self, body: &Arc<Body>) {
+        self.0.lock().under_way.push(body.clone());
+    }
+
+    fn ended(&self, body: &Arc<Body>) {
+        self.0.lock().under_way.retain(|other| !Arc::ptr_eq(other, body));
+    }
+
+    fn done(&self, file: &Node, outcome: &Result<u64>) {
+        let mut progress = self.0.lock();
+        progress.files_left -= 1;
+        match outcome {
+            Ok(_) => progress.here_bytes += size_told(file),
+            // It does not come: nobody waits for it any longer.
+            Err(_) => progress.bytes -= size_told(file),
+        }
+    }
+}
+
+fn size_told(file: &Node) -> u64 {
+    file.entry.as_ref().and_then(|entry| entry.size).unwrap_or(0)
+}
+
 impl PinReport {
     fn note(&mut self, path: &str, outcome: Result<u64>) {
         match outcome {
@@ -50,21 +107,25 @@ impl PinReport {
 
 impl Vfs {
     /// Fetches the file at `path`, or every file below it, and keeps its present version until it is unpinned.
-    pub async fn pin(&self, path: &str) -> Result<PinReport> {
-        with_context(Context::of(Class::Prefetch), self.pin_all(path, true)).await
+    /// `progress` tells meanwhile how far it is; a call that is given up leaves pinned what is here by then.
+    pub async fn pin(&self, path: &str, progress: &PinProgress) -> Result<PinReport> {
+        with_context(Context::of(Class::Prefetch), self.pin_all(path, true, progress)).await
     }
 
     /// No longer keeps what is at or below `path`, as far as it is known.
     pub async fn unpin(&self, path: &str) -> Result<PinReport> {
-        self.pin_all(path, false).await
+        self.pin_all(path, false, &PinProgress::default()).await
     }
 
-    async fn pin_all(&self, path: &str, keep: bool) -> Result<PinReport> {
+    async fn pin_all(&self, path: &str, keep: bool, progress: &PinProgress) -> Result<PinReport> {
         let mut report = PinReport::default();
         let mut folders = Vec::new();
         let top = self.node_at(path).await?;
         match top.kind {
-            Kind::File => report.note(path, self.pin_one(&top, keep).await),
+            Kind::File => {
+                progress.found(&top);
+                report.note(path, self.pin_one(&top, keep, progress).await);
+            }
             Kind::Folder => folders.push((path.trim_matches('/').to_owned(), top)),
         }
         while let Some((path, folder)) = folders.pop() {
@@ -84,12 +145,15 @@ impl Vfs {
                     let below = format!("{path}/{name}").trim_start_matches('/').to_owned();
                     match self.node_if_there(ino).await? {
                         Some(node) if node.is_folder() => folders.push((below, node)),
-                        Some(node) => files.push((below, node)),
+                        Some(node) => {
+                            progress.found(&node);
+                            files.push((below, node));
+                        }
                         None => {}
                     }
                 }
                 let mut fetches = futures_util::stream::iter(files)
-                    .map(|(path, node)| async move { (path, self.pin_one(&node, keep).await) })
+                    .map(|(path, node)| async move { (path, self.pin_one(&node, keep, progress).await) })
                     .buffer_unordered(FETCHES_MAX);
                 while let Some((path, outcome)) = fetches.next().await {
                     report.note(&path, outcome);
@@ -113,7 +177,13 @@ impl Vfs {
     }
 
     /// Pins or unpins one file; answers its size.
-    async fn pin_one(&self, file: &Node, keep: bool) -> Result<u64> {
+    async fn pin_one(&self, file: &Node, keep: bool, progress: &PinProgress) -> Result<u64> {
+        let outcome = self.keep_or_not(file, keep, progress).await;
+        progress.done(file, &outcome);
+        outcome
+    }
+
+    async fn keep_or_not(&self, file: &Node, keep: bool, progress: &PinProgress) -> Result<u64> {
         let Some(entry) = &file.entry else {
             // Its bytes are on this machine alone, and stay until the store has them.
             return Ok(file
@@ -126,7 +196,10 @@ impl Vfs {
         self.cache.unpin(&entry.id).await?;
         if keep {
             let body = self.cache.pin(entry).await?;
-            body.complete(FETCH_DEADLINE).await?;
+            progress.begun(&body);
+            let arrived = body.complete(FETCH_DEADLINE).await;
+            progress.ended(&body);
+            arrived?;
         }
         Ok(entry.size.unwrap_or(0))
     }

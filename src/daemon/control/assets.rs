@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::daemon::Failure;
-use crate::vfs::{AssetRef, FieldEdit, Vfs};
+use crate::vfs::{AssetRef, FieldEdit, PinProgress, Vfs};
 
 /// A question about assets. Paths are as in [`super::Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub enum AssetRequest {
 }
 
 /// Answers a question about assets.
-pub(super) async fn carry_out(request: AssetRequest, vfs: &Vfs) -> Result<Value, Failure> {
+pub(super) async fn carry_out(request: AssetRequest, vfs: &Vfs, pinning: &PinProgress) -> Result<Value, Failure> {
     match request {
         AssetRequest::Fields { path } => value(vfs.asset(&path).await),
         AssetRequest::Children { path, after } => value(vfs.known_assets(&path, after.as_deref()).await),
@@ -68,7 +68,7 @@ pub(super) async fn carry_out(request: AssetRequest, vfs: &Vfs) -> Result<Value,
             let url = vfs.web_url(&path).await.map_err(Failure::new)?;
             Ok(json!({ "url": url, "store": vfs.store().capabilities().label }))
         }
-        AssetRequest::Pin { path, keep: true } => value(vfs.pin(&path).await),
+        AssetRequest::Pin { path, keep: true } => value(vfs.pin(&path, pinning).await),
         AssetRequest::Pin { path, keep: false } => value(vfs.unpin(&path).await),
         AssetRequest::Search { path, query } => value(vfs.search(&path, &query).await),
     }

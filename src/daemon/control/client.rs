@@ -51,7 +51,7 @@ pub fn ask_with_progress(
         match serde_json::from_str(&line).map_err(|e| lost(&e))? {
             Answer::Done { value } => return Ok(value),
             Answer::Failed { status, message } => return Err(Failure::with(status, message)),
-            under_way @ Answer::Progress { .. } => progress(&under_way),
+            under_way @ (Answer::Progress { .. } | Answer::Fetching { .. }) => progress(&under_way),
         }
     }
 }

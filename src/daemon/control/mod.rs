@@ -1,7 +1,7 @@
 //! The control socket: how commands talk to a running daemon.
 //!
 //! A Unix stream socket, mode 0600 in a folder of mode 0700. One connection carries one request: the client writes one
-//! line of JSON ([`Request`]), the daemon answers with lines of JSON ([`Answer`]): any number of `progress`, then one
+//! line of JSON ([`Request`]), the daemon answers with lines of JSON ([`Answer`]): any number of `progress` or `fetching`, then one
 //! `done` or `failed`, and closes. For example:
 //!
 //! ```text

@@ -115,6 +115,15 @@ pub enum Answer {
         /// How many of those the store has.
         sent_bytes: u64,
     },
+    /// Files are being fetched to be kept.
+    Fetching {
+        /// Files that are left of those found so far.
+        files: u64,
+        /// The bytes of all that were found.
+        bytes: u64,
+        /// How many of those are here.
+        here_bytes: u64,
+    },
     /// It is done.
     Done {
         /// What it brought.

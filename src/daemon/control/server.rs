@@ -12,14 +12,14 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::assets;
+use super::assets::{self, AssetRequest};
 use super::protocol::{Answer, LINE_BYTES_MAX, Request};
 use crate::daemon::meter::{Meter, eta_secs};
 use crate::daemon::{Failure, Status};
 use crate::disk::{create_private_dir, remove_if_there};
 use crate::http::Client;
 use crate::telemetry::Operations;
-use crate::vfs::{SyncReport, Vfs};
+use crate::vfs::{PinProgress, SyncReport, Vfs};
 
 /// Commands that are served at a time.
 const CONNECTIONS_MAX: usize = 32;
@@ -122,13 +122,21 @@ async fn serve(stream: UnixStream, drive: &Drive, unmount: &mpsc::Sender<Unmount
     tokio::time::timeout(ASK_DEADLINE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
-            let work = carry_out(request, drive, unmount);
+            let pinning = PinProgress::default();
+            let fetches = matches!(
+                &request,
+                Request::Asset {
+                    asked: AssetRequest::Pin { keep: true, .. }
+                }
+            );
+            let work = carry_out(request, drive, unmount, &pinning);
             tokio::pin!(work);
             loop {
                 tokio::select! {
                     done = &mut work => break done,
                     () = tokio::time::sleep(PROGRESS_EVERY) => {
-                        send(&mut writer, &progress(drive)).await?;
+                        let told = if fetches { fetching(&pinning) } else { progress(drive) };
+                        send(&mut writer, &told).await?;
                     }
                 }
             }
@@ -159,6 +167,15 @@ pub fn progress(drive: &Drive) -> Answer {
         changes: left.changes,
         bytes: left.bytes,
         sent_bytes: left.sent_bytes,
+    }
+}
+
+fn fetching(pinning: &PinProgress) -> Answer {
+    let (files, bytes, here_bytes) = pinning.told();
+    Answer::Fetching {
+        files,
+        bytes,
+        here_bytes,
     }
 }
 
@@ -207,7 +224,12 @@ async fn read_picture(path: &Path) -> Result<Bytes, Failure> {
     tokio::fs::read(path).await.map(Bytes::from).map_err(|e| about(&e))
 }
 
-async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<UnmountAsked>) -> Result<Value, Failure> {
+async fn carry_out(
+    request: Request,
+    drive: &Drive,
+    unmount: &mpsc::Sender<UnmountAsked>,
+    pinning: &PinProgress,
+) -> Result<Value, Failure> {
     let vfs = &drive.vfs;
     match request {
         Request::Status { path } => status(path.as_deref(), drive).await,
@@ -242,7 +264,7 @@ async fn carry_out(request: Request, drive: &Drive, unmount: &mpsc::Sender<Unmou
             vfs.refresh(&path).await.map_err(|e| about(&path, &e))?;
             Ok(Value::Null)
         }
-        Request::Asset { asked } => assets::carry_out(asked, vfs).await,
+        Request::Asset { asked } => assets::carry_out(asked, vfs, pinning).await,
         Request::ImportUrl { url, dest, fields } => {
             vfs.import_url(&url, &dest, fields).await.map_err(Failure::new)?;
             Ok(Value::Null)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::rig::{ME, Rig, name};
 use crate::model::{Ino, Timestamp};
 use crate::store::memory as presets;
-use crate::vfs::{OpenHow, SetAttr, SetTime};
+use crate::vfs::{OpenHow, PinProgress, SetAttr, SetTime};
 
 /// A program that truncated or wrote a file and looked at its times before closing it saw the times of its creation:
 /// `make` and `tail -F` took it for unchanged. The times of what is written through an open handle show at once.
@@ -116,7 +116,7 @@ async fn a_pinned_file_says_so_also_after_a_restart() {
     let ino = rig.at("a.txt").await.expect("there").ino;
     let pinned = "user.assetfs.pinned";
     assert!(rig.vfs.getxattr(ino, pinned).await.is_err());
-    let report = rig.vfs.pin("a.txt").await.expect("pinned");
+    let report = rig.vfs.pin("a.txt", &PinProgress::default()).await.expect("pinned");
     assert_eq!((report.files, report.failed), (1, 0));
     assert_eq!(rig.vfs.getxattr(ino, pinned).await.expect("pinned"), b"yes");
     rig.crash().await;

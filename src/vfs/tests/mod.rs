@@ -7,6 +7,7 @@ mod freshness;
 mod model;
 mod moves;
 mod originals;
+mod pins;
 mod rig;
 mod saves;
 mod tree;
