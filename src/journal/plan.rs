@@ -14,6 +14,8 @@ pub enum Folder {
     Awaited,
     /// It cannot be created: the user has to decide.
     Stuck,
+    /// It is still in the store, and is to be removed from it: what leaves it must leave it there, too.
+    Leaving(ItemId),
     /// It was removed.
     Gone,
 }
@@ -202,7 +204,7 @@ fn removal(facts: &Facts<'_>) -> Step {
 
 fn there(facts: &Facts<'_>, folder: Ino) -> Option<ItemId> {
     match (facts.folder)(folder) {
-        Folder::There(id) => Some(id),
+        Folder::There(id) | Folder::Leaving(id) => Some(id),
         Folder::Awaited | Folder::Stuck | Folder::Gone => None,
     }
 }
@@ -217,7 +219,7 @@ fn target(facts: &Facts<'_>) -> Result<(ItemId, Name), Step> {
         Folder::There(id) => id,
         Folder::Awaited => return Err(Step::WaitFor(place.parent)),
         Folder::Stuck => return Err(Step::WaitFor(place.parent)),
-        Folder::Gone => return Err(Step::Park("its folder was removed".into())),
+        Folder::Leaving(_) | Folder::Gone => return Err(Step::Park("its folder was removed".into())),
     };
     Ok((parent, place.name.clone()))
 }
@@ -277,7 +279,7 @@ fn moving(facts: &Facts<'_>) -> Option<Step> {
         match (facts.folder)(parent) {
             Folder::There(id) => entered.push(id),
             Folder::Awaited | Folder::Stuck => return Some(Step::WaitFor(parent)),
-            Folder::Gone => return Some(Step::Park("its new folder was removed".into())),
+            Folder::Leaving(_) | Folder::Gone => return Some(Step::Park("its new folder was removed".into())),
         }
     }
     let left = placing.left().filter_map(|f| there(facts, f)).collect();
@@ -463,6 +465,44 @@ mod tests {
             swapping: false,
         };
         assert_eq!(step(&change, &presets::like_imagerelay()), want);
+    }
+
+    /// A file that was moved out of a folder which was then removed was only linked into its new folder, because the old
+    /// one counted as gone: it stayed in the old one, which could not be removed and came back. It is left by name as
+    /// long as it is in the store.
+    #[test]
+    fn a_folder_that_is_to_be_removed_is_left_in_the_store() {
+        let moved = change(Some("file:1"), &[(1, "a")], &[(2, "a")]);
+        let removed = change(Some("file:1"), &[(1, "a")], &[]);
+        let capabilities = presets::like_imagerelay();
+        let of = |ino: Ino| match ino.0 {
+            1 => Folder::Leaving(ItemId::of("folder", 1)),
+            other => Folder::There(ItemId::of("folder", other)),
+        };
+        let planned = |change: &Change| {
+            plan(&Facts {
+                change,
+                capabilities: &capabilities,
+                now: Timestamp::from_secs(20),
+                being_written: false,
+                work_inside: None,
+                unsure_above: None,
+                folder: &of,
+                occupant: &|_, _| Occupant::Nobody,
+                objection: &|_| None,
+            })
+        };
+        let left = vec![ItemId::of("folder", 1)];
+        let want = Step::Relocate {
+            name: None,
+            left: left.clone(),
+            entered: vec![ItemId::of("folder", 2)],
+            swapping: false,
+        };
+        assert_eq!(planned(&moved), want);
+        assert_eq!(planned(&removed), Step::Remove { left });
+        let back = change(Some("file:1"), &[(2, "a")], &[(1, "a")]);
+        assert!(matches!(planned(&back), Step::Park(_)), "nothing is sent into it");
     }
 
     #[test]

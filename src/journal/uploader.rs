@@ -265,7 +265,7 @@ impl Uploader {
             None
         };
         let parents = folders.values().filter_map(|folder| match folder {
-            Folder::There(id) => Some(id),
+            Folder::There(id) | Folder::Leaving(id) => Some(id),
             Folder::Awaited | Folder::Stuck | Folder::Gone => None,
         });
         let unsure_above = self.unsure_above(change, parents.chain(&change.id));
@@ -286,7 +286,10 @@ impl Uploader {
     async fn folder(&self, ino: Ino) -> Folder {
         if let Some(change) = self.journal.change(ino) {
             if change.is_removal() {
-                return Folder::Gone;
+                return match &change.id {
+                    Some(id) if !is_settling(&change) => Folder::Leaving(id.clone()),
+                    Some(_) | None => Folder::Gone,
+                };
             }
             match (&change.id, &change.state) {
                 (Some(id), _) => return Folder::There(id.clone()),

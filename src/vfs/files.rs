@@ -34,6 +34,11 @@ impl Vfs {
         if how.for_thumbnail {
             self.no_original_for_a_thumbnail(caller, ino).await?;
         }
+        // Who truncates has written, also with a descriptor that is only for reading: its close makes that durable.
+        let how = OpenHow {
+            write: how.write || how.truncate,
+            ..how
+        };
         let file = self.open_file(ino, how.write).await?;
         if how.truncate
             && let Err(error) = self.truncate_file(&file, 0).await

@@ -540,3 +540,26 @@ async fn what_cannot_be_journaled_has_not_happened() {
         assert!(rig.stored().contains_key("/c.txt"), "{label}");
     }
 }
+
+/// The truncation counted as the work of a program that never finished: the old bytes were shown again.
+#[tokio::test(flavor = "multi_thread")]
+async fn truncation_through_a_descriptor_for_reading_stays() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let ino = rig.write("a.txt", b"bytes").await.expect("write");
+    rig.settle().await;
+    let how = OpenHow {
+        read: true,
+        truncate: true,
+        ..OpenHow::default()
+    };
+    let fh = rig.vfs.open(ME, ino, how).await.expect("open").fh;
+    rig.vfs.flush(ME, fh).await.expect("flush");
+    rig.vfs.release(fh).await;
+    assert_eq!(rig.at("a.txt").await.expect("there").size, 0);
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"");
+    rig.settle().await;
+    assert_eq!(
+        rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("report").parked,
+        0
+    );
+}

@@ -310,3 +310,20 @@ async fn the_folders_of_a_file_can_be_set_as_an_attribute() {
     assert!(matches!(set(b"").await, Err(Error::Invalid(_))));
     assert!(matches!(set(b"/nowhere").await, Err(Error::NotFound)));
 }
+
+/// The file was only linked into its new folder, because the old one counted as gone already: it stayed there, and the
+/// store refused to remove a folder that is not empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_leaves_a_folder_that_is_removed_before_the_move_is_sent() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.mkdir("old").await.expect("mkdir");
+    rig.mkdir("new").await.expect("mkdir");
+    rig.write("old/a.jpg", b"bytes").await.expect("write");
+    rig.settle().await;
+    rig.rename("old/a.jpg", "new/a.jpg").await.expect("rename");
+    rig.rmdir("old").await.expect("rmdir");
+    rig.settle().await;
+    assert_eq!(rig.names("").await, ["new"]);
+    assert_eq!(rig.stored(), rig.tree().await);
+    assert_eq!(rig.store.remote().find("new/a.jpg").expect("stored").parents.len(), 1);
+}
