@@ -236,6 +236,13 @@ impl OpenFile {
         self.state.lock().ghost.map(|ghost| ghost.by)
     }
 
+    /// Changes what is told of a file that has left the tree.
+    pub fn change_ghost(&self, change: impl FnOnce(&mut Attr)) {
+        if let Some(ghost) = &mut self.state.lock().ghost {
+            change(&mut ghost.attr);
+        }
+    }
+
     pub fn ghost(&self) -> Option<Attr> {
         let ghost = self.state.lock().ghost?.attr;
         Some(Attr {

@@ -9,18 +9,33 @@ use super::{Attr, Caller, Fh, Result, SetAttr, SetTime};
 
 impl Vfs {
     /// Changes attributes. Length goes to the file's bytes; the rest is kept on this machine.
-    pub async fn setattr(&self, caller: Caller, ino: Ino, fh: Option<Fh>, set: SetAttr) -> Result<Attr> {
+    pub async fn setattr(&self, caller: Caller, ino: Ino, fh: Option<Fh>, mut set: SetAttr) -> Result<Attr> {
         let _ = caller;
         self.used();
         self.writable()?;
+        if set.size.is_some()
+            && set.mtime.is_none()
+            && fh.is_none()
+            && set.size == Some(self.getattr(ino, None).await?.size)
+        {
+            // Nothing is written then, and the time moves all the same.
+            set.mtime = Some(SetTime::Now);
+        }
         if let Some(size) = set.size {
             self.set_size(ino, fh, size).await?;
         }
         let now = self.clock.now();
         let local = set.mode.is_some() || set.uid.is_some() || set.gid.is_some();
-        if (local || set.atime.is_some() || set.mtime.is_some())
-            && let Some(belongs) = self.attr_target(ino).await?
-        {
+        let local = local || set.atime.is_some() || set.mtime.is_some();
+        let ghost = self.opens.get(ino).filter(|open| local && open.is_ghost());
+        if let Some(ghost) = ghost {
+            // What has left the tree keeps its attributes with its open file, and they end with that.
+            if let Some(mtime) = set.mtime {
+                ghost.set_mtime(Some(time_of(mtime, now)));
+            }
+            ghost.change_ghost(|attr| set_ghost(attr, &set, now));
+        } else if local {
+            let belongs = self.attr_target(ino).await?;
             self.decide(Durability::Written, move |d| {
                 d.attr(ino, |attr| set_local(attr, &set, now, belongs));
                 Ok(())
@@ -33,18 +48,15 @@ impl Vfs {
         self.getattr(ino, fh).await
     }
 
-    /// What a time set now belongs to; `None` for a file that has left the tree, whose times end with it.
-    async fn attr_target(&self, ino: Ino) -> Result<Option<Belongs>> {
-        if self.opens.get(ino).is_some_and(|open| open.is_ghost()) {
-            return Ok(None);
-        }
+    /// What a time set now belongs to.
+    async fn attr_target(&self, ino: Ino) -> Result<Belongs> {
         let node = self.blocking(move |vfs| vfs.node(ino)).await?;
         let dirty = node.change.as_ref().is_some_and(|c| c.staged.is_some());
-        Ok(Some(match node.entry {
+        Ok(match node.entry {
             Some(entry) if entry.kind == Kind::Folder => Belongs::After(told_time(&entry)),
             Some(entry) if !dirty => Belongs::To(Some(entry.version.clone())),
             Some(_) | None => Belongs::To(None),
-        }))
+        })
     }
 
     async fn set_size(&self, ino: Ino, fh: Option<Fh>, size: u64) -> Result<()> {
@@ -76,11 +88,26 @@ enum Belongs {
     After(Option<Timestamp>),
 }
 
-fn set_local(attr: &mut LocalAttr, set: &SetAttr, now: Timestamp, belongs: Belongs) {
-    let time = |set: SetTime| match set {
+fn time_of(set: SetTime, now: Timestamp) -> Timestamp {
+    match set {
         SetTime::Now => now,
         SetTime::At(time) => time,
-    };
+    }
+}
+
+fn set_ghost(attr: &mut Attr, set: &SetAttr, now: Timestamp) {
+    if let Some(mode) = set.mode {
+        attr.perm = mode & 0o7777;
+    }
+    attr.uid = set.uid.unwrap_or(attr.uid);
+    attr.gid = set.gid.unwrap_or(attr.gid);
+    attr.atime = set.atime.map_or(attr.atime, |atime| time_of(atime, now));
+    attr.mtime = set.mtime.map_or(attr.mtime, |mtime| time_of(mtime, now));
+    attr.ctime = now;
+}
+
+fn set_local(attr: &mut LocalAttr, set: &SetAttr, now: Timestamp, belongs: Belongs) {
+    let time = |set: SetTime| time_of(set, now);
     if let Some(mode) = set.mode {
         attr.mode = Some(mode & 0o7777);
     }

@@ -52,6 +52,17 @@ async fn times_move_while_a_file_is_being_written() {
     rig.vfs.release(fh).await;
     let closed = rig.at("a.txt").await.expect("stat");
     assert_eq!((closed.mtime, closed.ctime), (set.mtime, set.ctime));
+
+    rig.clock.advance(Duration::from_secs(5));
+    let same = SetAttr {
+        size: Some(closed.size),
+        ..SetAttr::default()
+    };
+    let same = rig.vfs.setattr(ME, born.ino, None, same).await.expect("truncate");
+    assert!(
+        same.mtime > closed.mtime && same.ctime > closed.ctime,
+        "to the length that it has"
+    );
 }
 
 /// `df` showed a drive of 1 PiB that was 100 % full, and installers refused to copy to it. No store tells its size, so

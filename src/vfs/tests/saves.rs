@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{ME, Rig};
-use crate::model::Clock;
+use crate::model::{Clock, Timestamp};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{Capabilities, CreateFile, CreateFolder, ErrorKind, Retry};
-use crate::vfs::{Caller, Error, Keep, OpenHow, Result};
+use crate::vfs::{Caller, Error, Keep, OpenHow, Result, SetAttr, SetTime};
 
 /// A process of its own, as far as the drive can tell.
 const OTHER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
@@ -291,6 +291,18 @@ async fn an_unlinked_open_file_lives_until_its_last_close() {
         .await
         .expect("write");
     assert_eq!(&rig.vfs.read(opened.fh, 0, 100).await.expect("read")[..], b"bytes!");
+    let time = Timestamp::from_secs(1_000_000_000);
+    let set = SetAttr {
+        mode: Some(0o600),
+        mtime: Some(SetTime::At(time)),
+        ..SetAttr::default()
+    };
+    rig.vfs
+        .setattr(ME, ino, Some(opened.fh), set)
+        .await
+        .expect("fchmod, futimens");
+    let now = rig.vfs.getattr(ino, Some(opened.fh)).await.expect("fstat");
+    assert_eq!((now.perm, now.mtime, now.nlink, now.size), (0o600, time, 0, 6));
     rig.vfs.release(opened.fh).await;
     assert!(matches!(rig.vfs.getattr(ino, None).await, Err(Error::Stale)));
     rig.settle().await;
