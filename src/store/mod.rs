@@ -167,6 +167,18 @@ pub trait Store: Send + Sync + 'static {
     /// One item, fresh. [`ErrorKind::NotFound`] only on the server's positive word.
     async fn stat(&self, item: &ItemId) -> Result<Entry>;
 
+    /// An item with all its fields, of which a listing told only some, and all others that the same request completes. Who
+    /// asks at the same time may get the same answer.
+    async fn details(&self, item: &Entry) -> Result<Vec<Entry>> {
+        Ok(vec![self.stat(&item.id).await?])
+    }
+
+    /// Whether the store refused a short while ago to remove this item, so that it would again: with the refusal. Pure.
+    fn refuses_removal(&self, item: &ItemId) -> Result<()> {
+        let _ = item;
+        Ok(())
+    }
+
     /// The child of `folder` that goes by `name` although no listing shows it (a project beyond the listed ones, a file
     /// in a folder that its server cannot list). Asked for when a name is looked up that is not known; `None`, at best
     /// without a request, when there is none.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::cache::{Body, BodyId, BodyState};
 use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
-use crate::store::{CreateFile, ErrorKind, StoreError};
+use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
 
 use super::notes;
 use super::opens::{Closed, Copying, OpenFile, TakenBy, Writing};
@@ -162,6 +162,9 @@ impl Vfs {
             if let Some(kind) = refused {
                 return Err(StoreError::new(kind, "open", entry.id.as_str()).into());
             }
+        }
+        if for_writing && self.capabilities().overwrite == Overwrite::Reupload {
+            self.may_leave(&node)?;
         }
         let body = match self.opens.get(ino) {
             Some(open) => open.body(),
@@ -412,6 +415,15 @@ impl Inner {
         }
         let node = self.node(ino)?;
         if node.is_folder() { Err(Error::IsDir) } else { Ok(node) }
+    }
+
+    /// Refuses at once to take out of the store what it is known to keep: also for what would be sent anew and then
+    /// removed.
+    pub(super) fn may_leave(&self, node: &Node) -> Result<()> {
+        match &node.id {
+            Some(id) => Ok(self.store.refuses_removal(id)?),
+            None => Ok(()),
+        }
     }
 
     /// Whether a folder takes a new child of that name. The store's objections to a file's name come later, unless the

@@ -446,6 +446,35 @@ impl Vfs {
         .await
     }
 
+    /// An item with all its fields, as [`Vfs::stat_now`] tells it. What the same answer tells of others is kept, so that
+    /// nobody asks for them again.
+    pub(super) async fn detailed(&self, ino: Ino, item: &Entry) -> Result<Arc<Entry>> {
+        let (began, id) = (self.clock.now(), item.id.clone());
+        let entries = self.store.details(item).await?;
+        self.fresh.lock().put(id.clone(), began);
+        self.blocking(move |vfs| {
+            let mut names: Option<(&[ItemId], LocalNames)> = None;
+            for entry in &entries {
+                let known = vfs.catalog.by_id(&entry.id)?;
+                let ino = match known {
+                    _ if entry.id == id => ino,
+                    Some(node) if !node.entry.fields_complete => node.ino,
+                    // Nobody has listed it yet, or somebody was here first.
+                    Some(_) | None => continue,
+                };
+                if names.as_ref().is_none_or(|(parents, _)| *parents != entry.parents) {
+                    names = Some((&entry.parents, vfs.names_for(entry)?));
+                }
+                if let Some((_, names)) = &names {
+                    vfs.take_entry(vfs.inode_for(ino, entry, began)?, entry, began, names)?;
+                }
+            }
+            let node = vfs.catalog.by_id(&id)?.ok_or(Error::NoData)?;
+            Ok(node.entry)
+        })
+        .await
+    }
+
     /// The local names that matter where an entry is. Blocks.
     pub(super) fn names_for(&self, entry: &Entry) -> Result<LocalNames> {
         let inos = self.catalog.inos(&entry.parents)?;

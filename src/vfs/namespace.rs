@@ -227,6 +227,9 @@ impl Decision<'_, '_> {
         let mut placing = self.vfs.placing(node)?;
         placing.now.retain(|p| p != place);
         let is_last = placing.now.is_empty();
+        if is_last {
+            self.vfs.may_leave(node)?;
+        }
         self.touch_folder(place.parent);
         if !is_last {
             let now = self.now;

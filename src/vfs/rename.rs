@@ -2,7 +2,7 @@
 
 use crate::journal::{Change, Durability, Place, State, Write, is_backup, take_over};
 use crate::model::{Ino, Kind, Name};
-use crate::store::{MoveFile, MoveFolder, RenameFile};
+use crate::store::{MoveFile, MoveFolder, Overwrite, RenameFile};
 
 use super::files::not_permitted;
 use super::notes;
@@ -109,6 +109,9 @@ impl Decision<'_, '_> {
         if deletes && self.vfs.config.no_delete {
             return Err(Error::NotPermitted("nothing may be deleted here (--no-delete)".into()));
         }
+        if deletes || self.vfs.capabilities().overwrite == Overwrite::Reupload {
+            self.vfs.may_leave(target)?;
+        }
         Ok(())
     }
 
@@ -153,6 +156,9 @@ impl Decision<'_, '_> {
                 }
                 let resent = (renamed && capabilities.rename_file != RenameFile::Relocate)
                     || (moved && capabilities.move_file == MoveFile::Reupload);
+                if resent {
+                    self.vfs.may_leave(source)?;
+                }
                 let size = self.vfs.attr_of(source).size;
                 if resent && size > capabilities.rename_bytes_max {
                     let max = capabilities.rename_bytes_max;

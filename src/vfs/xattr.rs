@@ -132,7 +132,7 @@ impl Vfs {
     pub(super) async fn complete_fields(&self, node: &mut Node) -> Result<()> {
         let Some(entry) = &node.entry else { return Ok(()) };
         if !entry.fields_complete {
-            node.entry = Some(self.stat_now(node.ino, &entry.id.clone()).await?);
+            node.entry = Some(self.detailed(node.ino, &entry.clone()).await?);
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! The projects of an im4 as a drive.
 
-use assetfs::emulator::im4::Im4Options;
+use std::os::fd::AsRawFd;
 
-use crate::support::{QUICK, World, shell, text, try_shell};
+use assetfs::emulator::im4::{Im4Options, Running};
+
+use crate::support::{QUICK, World, shell, text, try_shell, wait_for};
 
 #[test]
 fn a_project_is_listed_read_and_written() {
@@ -118,4 +120,152 @@ fn two_thousand_files_of_a_project_are_listed_in_one_request() {
         3,
         "one for each project: {asked:?}"
     );
+}
+
+fn sample() -> World<Running> {
+    World::im4(Im4Options {
+        sample: true,
+        ..Im4Options::default()
+    })
+}
+
+#[test]
+fn details_of_a_category_are_asked_for_once_however_many_files_are_looked_at() {
+    let world = sample();
+    for number in 0..40 {
+        assert!(
+            world
+                .server()
+                .put_file(101, 1, &format!("f{number:02}.txt"), "x")
+                .is_some()
+        );
+    }
+    let mount = world.mount(QUICK);
+    let portraits = mount.at("Lovelace, Ada (101)/Portraits");
+    shell(&portraits, "ls -l > /dev/null");
+    let asked = world.requests(&mount, || {
+        // Told by no listing; and that a field is absent has to be learned, too.
+        let told = shell(
+            &portraits,
+            "getfattr -n user.im4.filter_possible * | grep -c filter_possible=",
+        );
+        assert_eq!(told.trim(), "42");
+        shell(
+            &portraits,
+            "getfattr -d * > /dev/null; getfattr -n user.im4.filter * 2> /dev/null || true",
+        );
+        let picture = "for name in width height preview_url; do getfattr -n user.im4.$name portrait.jpg; done";
+        shell(&portraits, &format!("set -e; {picture}"));
+    });
+    let details = "GET /api/project/{id}/files/category/{id}";
+    assert_eq!(asked.of(details), 1, "{asked:?}");
+    let both = world.requests(&mount, || {
+        shell(
+            &portraits,
+            "getfattr -n user.im4.filter_possible * ../Ceremony/* > /dev/null",
+        );
+    });
+    assert_eq!(both.of(details), 1, "one for the other category: {both:?}");
+}
+
+/// Deleting a file in use answered 0 each time, and each time the file came back a moment later. The server tells it only
+/// by not deleting, so the first time cannot be known; from then on it is.
+#[test]
+fn a_file_that_a_product_uses_comes_back_with_the_reason_and_is_busy_from_then_on() {
+    let world = sample();
+    let used = world.server().put_file(101, 1, "used.txt", "precious").expect("added");
+    world.server().edit_file(101, used, |file| file.in_use = true);
+    let mount = world.mount(QUICK);
+    let portraits = mount.at("Lovelace, Ada (101)/Portraits");
+    shell(&portraits, "rm used.txt && ! test -e used.txt");
+    wait_for("the file is there again", || portraits.join("used.txt").exists());
+    let status = text(&mount.run(&["status"]));
+    assert!(status.contains("a product uses this file"), "{status}");
+    let is_busy = |script: &str| {
+        let output = try_shell(&portraits, script);
+        assert!(!output.status.success(), "{script} must fail");
+        assert!(
+            text(&output).contains("Device or resource busy"),
+            "{script}: {}",
+            text(&output)
+        );
+    };
+    let sent = world.requests(&mount, || {
+        for script in [
+            "rm used.txt",
+            "mv used.txt other.txt",
+            "echo x > used.txt",
+            "truncate -s 3 used.txt",
+            "mv -f portrait.jpg used.txt",
+        ] {
+            is_busy(script);
+        }
+    });
+    assert_eq!(sent.of("DELETE /api/project/{id}/files/{id}"), 0, "{sent:?}");
+    assert_eq!(sent.of("POST /api/project/{id}/files/category/{id}"), 0, "{sent:?}");
+    is_busy("echo y > .new; mv -f .new used.txt; failed=$?; rm .new; exit $failed");
+    assert_eq!(shell(&portraits, "cat used.txt"), "precious");
+    // It stays the same file in another category.
+    shell(
+        &portraits,
+        "setfattr -n user.im4.caption -v us used.txt && mv used.txt ../Ceremony/",
+    );
+    mount.sync();
+    let file = world.server().file(101, used).expect("kept");
+    assert_eq!((file.category, &*file.caption), (2, "us"));
+}
+
+#[test]
+fn between_projects_a_file_is_copied_and_the_rest_is_refused() {
+    let world = sample();
+    let mount = world.mount(QUICK);
+    let errno = |from: &str, to: &str| {
+        let moved = std::fs::rename(mount.at(from), mount.at(to));
+        moved.err().and_then(|error| error.raw_os_error())
+    };
+    let (ada, alan) = ("Lovelace, Ada (101)", "Turing, Alan (102)");
+    let portrait = format!("{ada}/Portraits/portrait.jpg");
+    assert_eq!(
+        errno(&portrait, &format!("{alan}/Portraits/hers.jpg")),
+        Some(libc::EXDEV)
+    );
+    for to in [format!("{alan}/hers.jpg"), "hers.jpg".to_owned()] {
+        assert_eq!(errno(&portrait, &to), Some(libc::EPERM), "{to}");
+    }
+    assert_eq!(
+        errno(&format!("{ada}/Ceremony"), &format!("{alan}/Feast")),
+        Some(libc::EPERM)
+    );
+    let before = world.server().project(101).expect("the project");
+    let bytes = before.files.values().find(|file| file.name == "portrait.jpg");
+    let bytes = bytes.expect("in the sample").bytes.clone();
+    shell(&mount.path(), &format!("mv '{portrait}' '{alan}/Portraits/hers.jpg'"));
+    mount.sync();
+    let files = |project| world.server().project(project).expect("the project").files;
+    assert!(files(101).values().all(|file| file.name != "portrait.jpg"));
+    let there = files(102).into_values().find(|file| file.name == "hers.jpg");
+    assert_eq!(there.expect("copied").bytes, bytes);
+}
+
+#[test]
+fn a_program_stays_in_its_folder_whatever_is_saved_there() {
+    let world = sample();
+    let mount = world.mount(QUICK);
+    let category = mount.at("Lovelace, Ada (101)/Ceremony");
+    let within = std::fs::File::open(&category).expect("the category");
+    let link = format!("/proc/self/fd/{}", within.as_raw_fd());
+    let set = world.path("set");
+    let set = set.to_str().expect("UTF-8");
+    for script in [
+        &*format!("mkdir {set} && seq 500 > {set}/a.txt && seq 900 > {set}/b.txt && cp -a {set}/. ."),
+        "echo new > .b.txt.new && mv .b.txt.new b.txt",
+        "mv a.txt ../Portraits/ && rm b.txt",
+    ] {
+        shell(&category, script);
+        mount.sync();
+        shell(&category, "ls -l . .. > /dev/null");
+        // The kernel calls a folder deleted that it was told to forget.
+        let now = std::fs::read_link(&link).expect("an open folder");
+        assert_eq!(now, category, "after {script}");
+    }
 }

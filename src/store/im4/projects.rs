@@ -1,6 +1,6 @@
 //! Projects, categories and files as entries, and the short memory of a project's one listing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,11 @@ const LISTING_FOR: Duration = Duration::from_secs(5);
 const LISTINGS_MAX: usize = 64;
 /// Files whose category is remembered.
 const PLACES_MAX: usize = 100_000;
+/// How long a file that the server would not delete counts as in use: long enough for whoever tries again at once, and
+/// short enough for whoever has just taken it out of the product.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Files in use that are remembered.
+const KEPT_MAX: usize = 10_000;
 /// Projects asked for in one request.
 const PROJECTS_A_PAGE: usize = 200;
 /// Pages of projects that are believed.
@@ -41,6 +46,8 @@ struct Listed {
     files: Arc<OnceCell<Files>>,
     /// Likewise.
     categories: Arc<OnceCell<Arc<Vec<Category>>>>,
+    /// Likewise: the files of a category with everything that can be told of them.
+    details: Arc<Mutex<HashMap<u64, Arc<OnceCell<Files>>>>>,
 }
 
 /// What listing remembers.
@@ -49,6 +56,8 @@ pub(super) struct Memory {
     listings: Mutex<LruCache<u64, Listed>>,
     /// Category by project and file: where to look for a file first.
     places: Mutex<LruCache<(u64, u64), u64>>,
+    /// When the server would not delete a file, by project and file.
+    kept: Mutex<LruCache<(u64, u64), Duration>>,
 }
 
 fn at_most(count: usize) -> NonZeroUsize {
@@ -61,6 +70,7 @@ impl Memory {
             clock,
             listings: Mutex::new(LruCache::new(at_most(LISTINGS_MAX))),
             places: Mutex::new(LruCache::new(at_most(PLACES_MAX))),
+            kept: Mutex::new(LruCache::new(at_most(KEPT_MAX))),
         }
     }
 
@@ -81,9 +91,21 @@ impl Memory {
             begun: now,
             files: Arc::default(),
             categories: Arc::default(),
+            details: Arc::default(),
         };
         listings.put(project, fresh.clone());
         fresh
+    }
+
+    /// The server would not delete this file.
+    pub(super) fn note_kept(&self, project: u64, file: u64) {
+        self.kept.lock().put((project, file), self.clock.elapsed());
+    }
+
+    /// Whether the server would not delete this file a short while ago.
+    pub(super) fn is_kept(&self, project: u64, file: u64) -> bool {
+        let kept = self.kept.lock().peek(&(project, file)).copied();
+        kept.is_some_and(|at| self.clock.elapsed().saturating_sub(at) < KEPT_FOR)
     }
 
     fn note_places(&self, project: u64, files: &[File]) {
@@ -150,10 +172,30 @@ pub(super) async fn category_files(api: &Api, memory: &Memory, project: u64, cat
     for file in &mut files {
         // The listing is of this category, whether its files repeat that or not.
         file.category = category;
+        if file.filter == Filter::Untold {
+            // Asked for and not told: nothing more is to be learned, so nobody asks once for each file.
+            file.filter = Filter::None;
+        }
     }
     sort(&mut files);
     memory.note_places(project, &files);
     Ok(files)
+}
+
+/// As [`category_files`], asked once by many at a time; the answer of the last few seconds counts.
+pub(super) async fn details(api: &Api, memory: &Memory, project: u64, category: u64) -> Result<Files> {
+    let cell = memory
+        .listed(project)
+        .details
+        .lock()
+        .entry(category)
+        .or_default()
+        .clone();
+    let fetched = cell.get_or_try_init(async || {
+        let files = category_files(api, memory, project, category).await?;
+        Ok(Arc::new(files))
+    });
+    fetched.await.cloned()
 }
 
 /// In the order that the server keeps; what has no place in it comes last, as it was told.

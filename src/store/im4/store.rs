@@ -300,6 +300,27 @@ impl Store for Im4Store {
         }
     }
 
+    async fn details(&self, item: &Entry) -> Result<Vec<Entry>> {
+        let (api, memory) = self.parts();
+        if let Place::File(project, id) = Place::of(&item.id)?
+            && let Some(category) = memory.category_of(project, id)
+        {
+            let files = projects::details(api, memory, project, category).await?;
+            if files.iter().any(|file| file.id == id) {
+                return Ok(files.iter().map(|file| projects::file_entry(project, file)).collect());
+            }
+        }
+        // Moved by somebody, or never seen.
+        Ok(vec![self.stat(&item.id).await?])
+    }
+
+    fn refuses_removal(&self, item: &ItemId) -> Result<()> {
+        match Place::of(item)? {
+            Place::File(project, id) if self.inner.memory.is_kept(project, id) => Err(write::kept(project, id)),
+            Place::Root | Place::Project(_) | Place::Category(..) | Place::File(..) => Ok(()),
+        }
+    }
+
     async fn lookup_unlisted(&self, folder: &Entry, name: &Name) -> Result<Option<Entry>> {
         if Place::of(&folder.id)? != Place::Root {
             return Ok(None);

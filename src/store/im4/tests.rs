@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -10,7 +11,7 @@ use super::*;
 use crate::emulator::common::{Action, FaultRule, When};
 use crate::emulator::im4::{CLIENT_ID, CLIENT_SECRET, Im4Options, Project, Queue, Running, Shape, ZipSizes, serve};
 use crate::http::{Client, LocalBudget, Secret};
-use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, Name, SystemClock};
+use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, ManualClock, Name, SystemClock, Timestamp};
 use crate::store::{Body, BundlePart, ErrorKind, Placement, Progress, Result, Retry, Store, UploadProgress};
 
 struct Setup {
@@ -462,10 +463,45 @@ async fn a_file_in_use_is_busy_and_stays() {
         s.server.edit_file(12, number, |file| file.in_use = true);
         let used = s.store.stat(&used).await.unwrap();
         let free = s.store.stat(&free).await.unwrap();
+        assert!(s.store.refuses_removal(&used.id).is_ok(), "no listing tells it");
         assert_eq!(kind(s.store.remove(&used).await), ErrorKind::Busy);
+        assert_eq!(kind(s.store.refuses_removal(&used.id)), ErrorKind::Busy);
+        assert!(s.store.refuses_removal(&free.id).is_ok());
         s.store.remove(&free).await.unwrap();
         assert_eq!(kind(s.store.remove(&free).await), ErrorKind::NotFound);
         assert_eq!(s.names("category:12-1").await, ["used.jpg"]);
+    }
+}
+
+#[test]
+fn that_a_file_is_in_use_is_not_believed_for_ever() {
+    let clock = ManualClock::starting(Timestamp::from_secs(1_000_000));
+    let memory = projects::Memory::new(clock.clone());
+    memory.note_kept(12, 7);
+    clock.advance(Duration::from_secs(599));
+    assert!(memory.is_kept(12, 7) && !memory.is_kept(12, 8));
+    clock.advance(Duration::from_secs(1));
+    assert!(!memory.is_kept(12, 7));
+}
+
+#[tokio::test]
+async fn details_come_with_those_of_the_whole_category() {
+    for shape in SHAPES {
+        let s = setup_with(|options| options.shape = shape).await;
+        s.put(1, "a.txt", b"a");
+        s.put(1, "b.txt", b"b");
+        s.put(2, "c.txt", b"c");
+        let listed = s.list("category:12-1").await.unwrap();
+        let before = s.server.counters();
+        let asked = listed.iter().map(|file| s.store.details(file));
+        for answer in futures_util::future::join_all(asked).await {
+            let answer = answer.unwrap();
+            let names: Vec<&str> = answer.iter().map(|file| &*file.name).collect();
+            assert_eq!(names, ["a.txt", "b.txt"]);
+            assert!(answer.iter().all(|file| file.fields_complete));
+        }
+        let route = "GET /api/project/{id}/files/category/{id}";
+        assert_eq!(s.server.counters().of(route) - before.of(route), 1);
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::{self, Method, Part, Request};
 use crate::model::{Entry, FieldChanges, Value};
-use crate::store::{Body, ErrorKind, Progress, Result, Resume, Retry};
+use crate::store::{Body, ErrorKind, Progress, Result, Resume, Retry, StoreError};
 
 use super::api::{About, Api};
 use super::decode::{self, File};
@@ -279,10 +279,17 @@ pub(super) async fn remove(api: &Api, memory: &Memory, project: u64, id: u64) ->
     }
     // Not named: kept because it is in use, or gone before (perhaps by an attempt whose answer was lost).
     match projects::file(api, memory, project, id).await {
-        Ok(_) => Err(about
-            .error(ErrorKind::Busy)
-            .because("a product uses this file, so the server keeps it")),
+        Ok(_) => {
+            memory.note_kept(project, id);
+            Err(kept(project, id))
+        }
         Err(error) if error.is_not_found() => Err(about.error(ErrorKind::NotFound)),
         Err(error) => Err(error),
     }
+}
+
+/// The refusal to delete a file in use: the server tells it by not naming the file among the deleted.
+pub(super) fn kept(project: u64, id: u64) -> StoreError {
+    let busy = Place::File(project, id).error(ErrorKind::Busy, "remove");
+    busy.because("a product uses this file, so the server keeps it")
 }
