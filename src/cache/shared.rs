@@ -166,6 +166,22 @@ impl Cache {
             .await
     }
 
+    /// Whether all of this version of a file is here and kept for good, as far as the index knows: of what is in use it may
+    /// know too little.
+    pub async fn is_kept(&self, entry: &Entry) -> Result<bool> {
+        let (shared, item, version) = (self.shared.clone(), entry.id.clone(), entry.version.clone());
+        self.shared
+            .blocking(move || {
+                let index = shared.index.lock()?;
+                // Small bodies are not synced: they count by what was there when they were closed.
+                let complete = index
+                    .find(&item, &version)?
+                    .is_some_and(|record| record.complete || record.size == Some(record.bytes));
+                Ok(complete && index.is_pinned(&item, &version)?)
+            })
+            .await
+    }
+
     async fn set_pinned(&self, item: ItemId, version: Option<ContentVersion>, pinned: bool) -> Result<()> {
         let shared = self.shared.clone();
         self.shared

@@ -44,6 +44,9 @@ pub struct Journal {
     moved: watch::Sender<u64>,
 }
 
+/// Where the pinned paths are kept: they are the user's word, and no cache.
+pub const PINNED: &str = "pinned";
+
 /// The tree's lock: who holds it decides on a change and hands it to the journal before anyone else sees the tree.
 /// Held for memory and catalog reads only, never over an await.
 pub struct Guard<'a> {
@@ -104,8 +107,17 @@ impl Journal {
             }
         }
         self.writer
-            .send(vec![Write::Meta("binding", text)], Durability::Synced)
+            .send(
+                // What was pinned of another account is not this one's.
+                vec![Write::Meta("binding", text), Write::Meta(PINNED, "[]".into())],
+                Durability::Synced,
+            )
             .wait_blocking()
+    }
+
+    /// What was last written under [`PINNED`].
+    pub fn pinned(&self) -> Result<Option<String>, JournalError> {
+        self.read(|db| db::meta(db, PINNED))
     }
 
     /// Takes the tree's lock.

@@ -28,7 +28,7 @@ use change::resembles;
 pub use change::{Alteration, Change, Fingerprint, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
 pub use db::{LocalAttr, NameBinding, Write};
 pub use identity::{is_backup, take_over};
-pub use journal::{Binding, Guard, Journal};
+pub use journal::{Binding, Guard, Journal, PINNED};
 pub use originals::Original;
 pub use outcome::settled;
 pub use overlay::Overlay;

@@ -378,6 +378,7 @@ impl Vfs {
     /// Passes a difference on to the kernel. Blocks.
     pub(super) fn tell_kernel(&self, diff: &Diff) -> Result<()> {
         self.rebind_opened(diff)?;
+        self.wake_followers(diff)?;
         let mut parents: Vec<ItemId> = diff
             .added
             .iter()

@@ -13,6 +13,7 @@ mod control;
 mod deliveries;
 mod error;
 mod files;
+mod follow;
 mod handles;
 mod io;
 mod junk;

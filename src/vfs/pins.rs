@@ -12,11 +12,12 @@ use crate::http::{Class, Context, with_context};
 use crate::model::{Ino, Kind};
 
 use super::Result;
+use super::follow::Follow;
 use super::tree::Node;
 use super::vfs::Vfs;
 
 /// Files that are fetched at a time.
-const FETCHES_MAX: usize = 4;
+pub(super) const FETCHES_MAX: usize = 4;
 /// How long one file may take; one that makes no progress fails long before.
 const FETCH_DEADLINE: Duration = Duration::from_secs(6 * 3600);
 /// Failures that are told in words; all are counted.
@@ -106,21 +107,27 @@ impl PinReport {
 }
 
 impl Vfs {
-    /// Fetches the file at `path`, or every file below it, and keeps its present version until it is unpinned.
-    /// `progress` tells meanwhile how far it is; a call that is given up leaves pinned what is here by then.
+    /// Fetches the file at `path`, or every file below it, and keeps it until it is unpinned: what is new there later is
+    /// fetched in the background.
+    /// `progress` tells meanwhile how far it is; of a call that is given up the rest is fetched in the
+    /// background.
     pub async fn pin(&self, path: &str, progress: &PinProgress) -> Result<PinReport> {
-        with_context(Context::of(Class::Prefetch), self.pin_all(path, true, progress)).await
+        let top = self.node_at(path).await?;
+        self.remember_pin(&top).await?;
+        let _rest = Follow(&self.pins);
+        with_context(Context::of(Class::Prefetch), self.pin_all(path, top, true, progress)).await
     }
 
     /// No longer keeps what is at or below `path`, as far as it is known.
     pub async fn unpin(&self, path: &str) -> Result<PinReport> {
-        self.pin_all(path, false, &PinProgress::default()).await
+        let top = self.node_at(path).await?;
+        self.forget_pin(&top).await?;
+        self.pin_all(path, top, false, &PinProgress::default()).await
     }
 
-    async fn pin_all(&self, path: &str, keep: bool, progress: &PinProgress) -> Result<PinReport> {
+    async fn pin_all(&self, path: &str, top: Node, keep: bool, progress: &PinProgress) -> Result<PinReport> {
         let mut report = PinReport::default();
         let mut folders = Vec::new();
-        let top = self.node_at(path).await?;
         match top.kind {
             Kind::File => {
                 progress.found(&top);
@@ -167,7 +174,7 @@ impl Vfs {
         Ok(report)
     }
 
-    async fn node_if_there(&self, ino: Ino) -> Result<Option<Node>> {
+    pub(super) async fn node_if_there(&self, ino: Ino) -> Result<Option<Node>> {
         self.blocking(move |vfs| match vfs.node(ino) {
             Ok(node) => Ok(Some(node)),
             Err(super::Error::Stale) => Ok(None),
@@ -183,7 +190,7 @@ impl Vfs {
         outcome
     }
 
-    async fn keep_or_not(&self, file: &Node, keep: bool, progress: &PinProgress) -> Result<u64> {
+    pub(super) async fn keep_or_not(&self, file: &Node, keep: bool, progress: &PinProgress) -> Result<u64> {
         let Some(entry) = &file.entry else {
             // Its bytes are on this machine alone, and stay until the store has them.
             return Ok(file
@@ -192,6 +199,8 @@ impl Vfs {
                 .and_then(|c| c.staged.as_ref())
                 .map_or(0, |s| s.size));
         };
+        let turn = self.pins.fetches.acquire();
+        let _turn = if keep { turn.await.ok() } else { None };
         // An older version that was pinned need not be kept any longer.
         self.cache.unpin(&entry.id).await?;
         if keep {

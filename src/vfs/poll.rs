@@ -24,8 +24,15 @@ const WARN_AT: f64 = 0.8;
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
 impl Vfs {
-    /// Looks after the mount until it ends: polls, and gives back what the store lent.
+    /// Looks after the mount until it ends: polls, gives back what the store lent, and fetches what is new of what is pinned.
     pub async fn run_upkeep(self) {
+        tokio::select! {
+            () = self.upkeep() => {}
+            () = self.follow_pins() => {}
+        }
+    }
+
+    async fn upkeep(&self) {
         let mut feed = self.capabilities().change_feed;
         let (mut tidied, mut polled) = (self.clock.elapsed(), self.clock.elapsed());
         loop {
@@ -169,6 +176,7 @@ impl Vfs {
             for id in &changes.stale {
                 vfs.catalog.invalidate_listing(id)?;
             }
+            vfs.wake_if_pinned(changes.stale.iter())?;
             vfs.catalog.kv_set(CURSOR, Some(&changes.cursor))?;
             Ok(())
         })

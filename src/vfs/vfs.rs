@@ -17,6 +17,7 @@ use crate::store::{Capabilities, SharedStore};
 use super::attention::Outside;
 use super::check::{CountsSeen, Looks};
 use super::control::Event;
+use super::follow::Pins;
 use super::handles::Handles;
 use super::junk::Junk;
 use super::listing::Reading;
@@ -103,6 +104,8 @@ pub struct Inner {
     pub(super) staged: Mutex<lru::LruCache<String, Arc<Body>>>,
     /// Bodies under upload, with the state of them that is sent.
     pub(super) sending: Mutex<HashMap<Ino, (Arc<Body>, u64)>>,
+    /// What the user wants to have here for good.
+    pub(super) pins: Pins,
     /// Folders that are in no store: searches and the like.
     pub(super) views: Views,
     pub(super) events: Mutex<Vec<Event>>,
@@ -178,6 +181,7 @@ impl Vfs {
     pub async fn start(parts: Parts, root: Entry) -> Result<Self> {
         let (notices, taken_notices) = mpsc::channel(NOTICES_MAX);
         let vfs = Vfs(Arc::new(Inner {
+            pins: Pins::load(&parts.journal)?,
             views: Views::new(parts.clock.now()),
             junk: Junk::new(parts.config.junk.clone()),
             passthrough: AtomicBool::new(parts.config.passthrough),
@@ -304,6 +308,7 @@ impl Vfs {
     /// in the journal.
     pub async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.wake_upkeep.notify_one();
         if let Some(uploader) = self.uploader() {
             uploader.stop();
         }
