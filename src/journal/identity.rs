@@ -36,10 +36,7 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
         .map_or_else(|| old_places.to_vec(), |p| p.base.clone());
     let mut now = new.placing.as_ref().map(|p| p.now.clone()).unwrap_or_default();
     // Its other folders keep it: the names that the old node still had elsewhere.
-    let elsewhere = old
-        .placing
-        .as_ref()
-        .map_or(old_places, |p| if p.now.is_empty() { &p.base } else { &p.now });
+    let elsewhere = old.placing.as_ref().map_or(old_places, |p| &p.now);
     let name: Option<Name> = now.first().map(|p| p.name.clone());
     for place in elsewhere {
         if !now.iter().any(|n| n.parent == place.parent) && base.iter().any(|b| b.parent == place.parent) {

@@ -327,3 +327,20 @@ async fn a_file_leaves_a_folder_that_is_removed_before_the_move_is_sent() {
     assert_eq!(rig.stored(), rig.tree().await);
     assert_eq!(rig.store.remote().find("new/a.jpg").expect("stored").parents.len(), 1);
 }
+
+/// The old file's folders were thought to keep it: the new one was shown in the folder that the old one had been moved out of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_made_anew_where_another_was_moved_and_removed_is_in_no_other_folder() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.mkdir("old").await.expect("mkdir");
+    rig.write("old/a.txt", b"bytes").await.expect("write");
+    rig.settle().await;
+    rig.rename("old/a.txt", "b.txt").await.expect("rename");
+    rig.unlink("b.txt").await.expect("unlink");
+    rig.write("b.txt", b"others").await.expect("write");
+    assert!(rig.names("old").await.is_empty());
+    rig.settle().await;
+    assert!(rig.names("old").await.is_empty());
+    assert_eq!(rig.stored(), rig.tree().await);
+    assert_eq!(rig.store.remote().find("b.txt").expect("stored").parents.len(), 1);
+}
