@@ -10,7 +10,7 @@ use crate::daemon::control::{Request, ask};
 use crate::daemon::credentials::secrets_of;
 use crate::daemon::registry::{self, MountRecord};
 use crate::daemon::source::StoreKind;
-use crate::daemon::{Failure, registry::is_alive};
+use crate::daemon::{Failure, registry::is_gone};
 
 /// Between two steps, where somebody reads along.
 const PACE: Duration = Duration::from_millis(2500);
@@ -191,7 +191,7 @@ impl<'a> Tour<'a> {
     fn until_dead(&self, pid: u32) -> Result<(), Failure> {
         let step = Duration::from_millis(20);
         let mut waited = Duration::ZERO;
-        while is_alive(pid) {
+        while !is_gone(pid) {
             if waited > DEATH_DEADLINE {
                 return Err(Failure::new(format!("process {pid} does not end")));
             }

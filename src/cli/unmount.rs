@@ -66,7 +66,7 @@ fn orderly(mount: &MountRecord, wait: Option<u64>) -> Result<ExitCode, Failure> 
     let report = serde_json::from_value(answer?).map_err(Failure::new)?;
     let since = Instant::now();
     // A mount that follows at once must find the store's lock free.
-    while registry::is_alive(mount.pid) && since.elapsed() < EXIT_WAIT {
+    while !registry::is_gone(mount.pid) && since.elapsed() < EXIT_WAIT {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(super::tell(&mount.mountpoint, &report))

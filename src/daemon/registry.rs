@@ -136,6 +136,11 @@ pub fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !state.trim_start().starts_with(['Z', 'X']))
 }
 
+/// Whether the process has given back everything, its locks and mounts too.
+pub fn is_gone(pid: u32) -> bool {
+    !Path::new("/proc").join(pid.to_string()).exists()
+}
+
 fn read(file: &Path) -> io::Result<MountRecord> {
     serde_json::from_slice(&std::fs::read(file)?).map_err(io::Error::other)
 }
