@@ -230,6 +230,21 @@ impl Stage {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
     }
 
+    /// After a kill. In an unlucky moment the system keeps the daemon for a thread that tells of a change, which waits for
+    /// whoever waits for the daemon: the program's own `unmount` is the way out.
+    fn let_go(&self, pid: u32) {
+        let since = Instant::now();
+        while threads_of(pid) > 1 {
+            if since.elapsed() > Duration::from_secs(2) {
+                let mut unmount = self.assetfs();
+                unmount.arg("unmount").arg(self.mountpoint());
+                finish(unmount);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Everything that the library holds below the folder of the work.
     fn stored(&self) -> Vec<(String, Vec<u8>, u64)> {
         let remote = self.server.remote();
@@ -252,6 +267,7 @@ impl Stage {
 impl Daemon<'_> {
     fn kill(&mut self) {
         self.child.kill().expect("a signal");
+        self.stage.let_go(self.child.id());
         self.child.wait().expect("a child");
         self.detach();
     }
@@ -268,6 +284,7 @@ impl Daemon<'_> {
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         self.child.kill().ok();
+        self.stage.let_go(self.child.id());
         self.child.wait().ok();
         self.detach();
     }
@@ -327,6 +344,7 @@ fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> Work
                     let mut kill = Command::new("kill");
                     kill.args(["-9", &killer]);
                     finish(kill);
+                    stage.let_go(killer.parse().expect("a number"));
                     break;
                 }
                 std::thread::sleep(Duration::from_micros(300));
@@ -357,6 +375,12 @@ fn work_until(daemon: &mut Daemon<'_>, point: Point, mut wanted: Wanted) -> Work
         changes = watch.join().expect("the watch ends");
     });
     Worked { wanted, cut, changes }
+}
+
+fn threads_of(pid: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    threads.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 
 fn daemon_is_alive(pid: &str) -> bool {
