@@ -16,7 +16,7 @@ use assetfs::catalog::Catalog;
 use assetfs::disk::{create_private_dir, write_atomic};
 use assetfs::fuse::{Mount, MountConfig};
 use assetfs::journal::{Journal, UploaderConfig};
-use assetfs::model::{Kind, SharedClock, SystemClock};
+use assetfs::model::{Kind, SharedClock, SystemClock, hex};
 use assetfs::store::memory::{MemoryStore, whole};
 use assetfs::telemetry::Operations;
 use assetfs::vfs::{Parts, Vfs, VfsConfig};
@@ -107,11 +107,7 @@ fn tree(store: &MemoryStore) -> String {
                 Kind::Folder => writeln!(text, "folder  {below}"),
                 Kind::File => {
                     let bytes = remote.bytes(&child.id).unwrap_or_default();
-                    let sum: String = Sha256::digest(&bytes)
-                        .iter()
-                        .map(|byte| format!("{byte:02x}"))
-                        .collect();
-                    writeln!(text, "{sum}  {below}")
+                    writeln!(text, "{}  {below}", hex(&Sha256::digest(&bytes)))
                 }
             };
             line.unwrap_or_default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 
 use crate::disk;
-use crate::model::Checksum;
+use crate::model::{Checksum, hex};
 
 use super::body::Body;
 use super::error::Result;
@@ -57,7 +57,7 @@ pub(super) fn md5_hex(open: &OpenFile, size: u64) -> Result<String> {
         hash.update(&bytes);
         at += bytes.len() as u64;
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 /// The digests of all blocks of the first `size` bytes; stops as soon as one differs from `expected`. Blocks.

@@ -14,6 +14,7 @@ use super::Failure;
 use super::run::Plan;
 use crate::disk::{LockFile, create_private_dir};
 use crate::http::{Book, Ledger};
+use crate::model::hex;
 
 /// How long another process may have the file: nobody keeps it for longer than a moment.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
@@ -102,11 +103,7 @@ pub fn account_key(plan: &Plan) -> String {
             hash.update(value.expose());
         }
     }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod clock;
 mod entry;
 mod fields;
+mod hex;
 mod id;
 mod name;
 mod ranges;
@@ -14,6 +15,7 @@ pub use fields::{
     Access, Encoding, Field, FieldChanges, Fields, NotText, Value, XATTR_BYTES_MAX, decode as decode_values,
     encode as encode_values,
 };
+pub use hex::hex;
 pub use id::{Ino, ItemId};
 pub use name::{NAME_BYTES_MAX, Name, NameError, SLASH_STAND_IN};
 pub use ranges::Ranges;

@@ -6,7 +6,7 @@ use std::path::Path;
 use md5::{Digest, Md5};
 
 use crate::disk;
-use crate::model::{Entry, Ino, Timestamp};
+use crate::model::{Entry, Ino, Timestamp, hex};
 use crate::store::ErrorKind;
 
 use super::config::ThumbnailPlace;
@@ -135,11 +135,7 @@ fn uri_of(path: &Path) -> String {
 
 /// The name of the thumbnail of what has this address.
 fn name_of(uri: &str) -> String {
-    let sum: String = Md5::digest(uri.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{sum}.png")
+    format!("{}.png", hex(&Md5::digest(uri.as_bytes())))
 }
 
 #[cfg(test)]

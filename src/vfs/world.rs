@@ -9,7 +9,7 @@ use crate::cache::Published;
 use crate::journal::{
     Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Placing, Source, Staged, State, World, Write,
 };
-use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp};
+use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp, hex};
 use crate::store::{Body, ErrorKind, IdScheme, StoreError};
 
 use super::tree::told_time;
@@ -674,5 +674,5 @@ async fn md5_of(body: Body) -> Result<String, StoreError> {
         digest = hashed.await.map_err(broken)?;
         at += len as u64;
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&digest.finalize()))
 }

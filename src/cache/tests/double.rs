@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 
 use crate::http::{Class, current_context};
-use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, ItemId, Kind, Name};
+use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, hex};
 use crate::store::{
     Account, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
     Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result,
@@ -95,11 +95,7 @@ impl Double {
         use md5::Digest;
         let mut files = self.files.lock();
         let held = files.get_mut(&entry.id).unwrap();
-        let hex = md5::Md5::digest(&held.bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        held.entry.checksum = Some(Checksum::Md5(hex));
+        held.entry.checksum = Some(Checksum::Md5(hex(&md5::Md5::digest(&held.bytes))));
         held.entry.clone()
     }
 

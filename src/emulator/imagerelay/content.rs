@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::emulator::common::{Pattern, Source};
+use crate::model::hex;
 
 /// How much is hashed at once.
 const HASH_STEP_BYTES: u64 = 1 << 20;
@@ -190,7 +191,7 @@ impl Vault {
             hasher.update(self.read(content, at..end)?);
             at = end;
         }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hasher.finalize()))
     }
 
     fn read_pieces(&self, pieces: &[Piece], range: Range<u64>) -> io::Result<Bytes> {

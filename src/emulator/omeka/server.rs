@@ -14,13 +14,13 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::emulator::common::{Gate, Route};
-use crate::model::{SharedClock, Timestamp};
+use crate::model::{SharedClock, Timestamp, hex};
 
 use super::answer::{Refusal, Style, json_answer};
 use super::list::{Page, Params, number};
 use super::render::{RESOURCES, View};
 use super::state::{Archive, Role, USERS, User};
-use super::vault::{Vault, hex};
+use super::vault::Vault;
 use super::{Keys, Validation, download, elements, list, records, upload};
 
 /// The site behind the server. Nothing is awaited while the archive is locked.

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::answer::Refusal;
 use super::server::Site;
 use super::state::{File, User};
-use super::vault::{Arrived, hex};
+use super::vault::Arrived;
 use super::{sniff, texts};
+use crate::model::hex;
 
 /// The fields of the form that are kept in memory, in bytes.
 const FIELD_BYTES_MAX: usize = 16 << 20;

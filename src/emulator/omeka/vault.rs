@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 
 use crate::emulator::common::{MemorySource, Source};
+use crate::model::hex;
 
 /// How much of a body's beginning is looked at to tell what it is.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -184,11 +185,6 @@ impl Intake {
             place,
         })
     }
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct FileSource {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    Access, Checksum, ChildCounts, ContentVersion, Entry, Field, FieldChanges, ItemId, Kind, Timestamp,
+    Access, Checksum, ChildCounts, ContentVersion, Entry, Field, FieldChanges, ItemId, Kind, Timestamp, hex,
 };
 use crate::store::{ErrorKind, IdScheme, Result, SiblingNames, StoreError};
 
@@ -161,7 +161,7 @@ impl Tree {
         bytes: Bytes,
     ) -> Result<Entry> {
         let version = ContentVersion::new(format!("v{}", self.number()));
-        let md5 = hex(&bytes);
+        let md5 = md5_of(&bytes);
         self.change(operation, now, id, |item| {
             item.entry.size = Some(bytes.len() as u64);
             item.entry.version = version;
@@ -342,10 +342,7 @@ impl Tree {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn md5_of(bytes: &[u8]) -> String {
     use md5::Digest;
-    md5::Md5::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&md5::Md5::digest(bytes))
 }

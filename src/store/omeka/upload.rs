@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::http::{Body as HttpBody, Part};
-use crate::model::{FieldChanges, Name, SharedClock};
+use crate::model::{FieldChanges, Name, SharedClock, hex};
 use crate::store::{Body, ErrorKind, Progress, Result, Resume, Retry, StoreError};
 
 use super::api::{self, Api};
@@ -278,7 +278,7 @@ async fn md5_of(body: &Body) -> Result<String> {
     while let Some(piece) = bytes.try_next().await? {
         digest.update(&piece);
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&digest.finalize()))
 }
 
 /// One lock for each name that is being uploaded.
