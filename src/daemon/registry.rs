@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Status};
-use crate::disk::{create_private_dir, remove_if_there, write_atomic};
+use crate::disk::{ProcessStatus, create_private_dir, remove_if_there, write_atomic};
 
 /// A mount and who serves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,9 +131,10 @@ fn holding(mounts: &[MountRecord], path: &Path) -> Option<(MountRecord, String)>
 /// Whether the process still runs. One that was killed does not, though it is not gone as long as the system waits for a
 /// thread of it.
 pub fn is_alive(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
-    state.is_some_and(|state| !state.trim_start().starts_with(['Z', 'X']))
+    let status = ProcessStatus::of(pid);
+    status
+        .field("State")
+        .is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
 /// Whether the process has given back everything, its locks and mounts too.

@@ -24,10 +24,7 @@ pub fn return_free_memory() {
 
 /// Resident memory of this process, where the system tells.
 pub fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib << 10)
+    super::ProcessStatus::own().number("VmRSS").map(|kib: u64| kib << 10)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod durable;
 mod error;
 mod lock;
 mod memory;
+mod process;
 mod read;
 mod space;
 mod sparse;
@@ -18,6 +19,7 @@ pub use durable::{remove_if_there, rename, rename_durable, set_mtime, sync_data,
 pub use error::{DiskError, Result};
 pub use lock::LockFile;
 pub use memory::{keep_memory_together, resident_bytes, return_free_memory};
+pub use process::ProcessStatus;
 pub use read::{begin_writeback, read_at_most, read_cached, read_onto, write_at};
 pub use space::{Space, free_space};
 pub use sparse::{Allocate, allocate, allocated_bytes, open_private, preallocate, seek_data, seek_hole, set_len};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use crate::disk::ProcessStatus;
 use crate::http::{Class, Context};
 use crate::vfs::matches;
 
@@ -66,6 +67,19 @@ struct Known {
     since: Instant,
 }
 
+impl Known {
+    fn new(program: Option<String>, class: Class, makes_thumbnails: bool) -> Self {
+        Self {
+            context: Context {
+                class,
+                program: program.map(Arc::from),
+            },
+            makes_thumbnails,
+            since: Instant::now(),
+        }
+    }
+}
+
 /// Programs by process.
 pub struct Programs {
     /// Where the system tells of processes.
@@ -112,14 +126,7 @@ impl Programs {
             return known.clone();
         }
         let Some(_looking) = self.looking.try_lock_for(LOOKING_MAX) else {
-            return Known {
-                context: Context {
-                    class: Class::Interactive,
-                    program: self.name(pid).map(Arc::from),
-                },
-                makes_thumbnails: false,
-                since: Instant::now(),
-            };
+            return Known::new(self.name(pid), Class::Interactive, false);
         };
         let known = self.find(pid);
         self.known.lock().put(pid, known.clone());
@@ -127,8 +134,8 @@ impl Programs {
     }
 
     fn find(&self, thread: u32) -> Known {
-        let status = self.read(thread, "status");
-        let process = number_in(&status, "Tgid:").unwrap_or(thread);
+        let status = ProcessStatus::below(&self.proc, thread);
+        let process = status.number("Tgid").unwrap_or(thread);
         let program = self.name(process);
         let words = self.words_of(process, self.name(thread));
         let makes_thumbnails = any_is(&words, THUMBNAILERS.iter().copied());
@@ -137,14 +144,7 @@ impl Programs {
             true => Class::Crawler,
             false => Class::Interactive,
         };
-        Known {
-            context: Context {
-                class,
-                program: program.map(Arc::from),
-            },
-            makes_thumbnails,
-            since: Instant::now(),
-        }
+        Known::new(program, class, makes_thumbnails)
     }
 
     /// What the process, and those that started it, are known by; and the name of the thread.
@@ -160,7 +160,7 @@ impl Programs {
                     words.push(last.to_owned());
                 }
             }
-            match number_in(&self.read(at, "status"), "PPid:") {
+            match ProcessStatus::below(&self.proc, at).number("PPid") {
                 Some(parent) if parent > 1 => at = parent,
                 Some(_) | None => break,
             }
@@ -181,12 +181,6 @@ impl Programs {
 
 fn any_is<'a>(words: &[String], mut patterns: impl Iterator<Item = &'a str>) -> bool {
     patterns.any(|pattern| words.iter().any(|word| matches(pattern.as_bytes(), word.as_bytes())))
-}
-
-/// The number behind `name` in a `status` file.
-fn number_in(status: &str, name: &str) -> Option<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().parse().ok()
 }
 
 #[cfg(test)]

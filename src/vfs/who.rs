@@ -5,26 +5,20 @@
 //! program until its files that do not go along are closed. Such a close asks us, and would wait for us while we wait for it,
 //! and nothing could end either of them.
 
+use crate::disk::ProcessStatus;
+
 /// The process (thread group) that a thread belongs to; the thread's own number where the system does not say.
 pub fn process_of(pid: u32) -> u32 {
-    status(pid)
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:"))
-        .and_then(|tgid| tgid.trim().parse().ok())
-        .unwrap_or(pid)
+    ProcessStatus::of(pid).number("Tgid").unwrap_or(pid)
 }
 
 /// Whether the thread is dying of a signal. Its files are closed by the system then, and what it wrote may be half.
 pub fn is_killed(pid: u32) -> bool {
     // Who dies has given back its memory before its files are closed; who becomes another program has new memory by then.
     // So the flags, which are behind the lock, are asked of nobody who could hold it.
-    let status = status(pid);
-    let dies = !status.is_empty() && !status.lines().any(|line| line.starts_with("VmSize:"));
+    let status = ProcessStatus::of(pid);
+    let dies = status.is_there() && status.field("VmSize").is_none();
     dies && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| exits_by_signal(&stat))
-}
-
-fn status(pid: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
 }
 
 fn exits_by_signal(stat: &str) -> bool {
