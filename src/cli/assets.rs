@@ -2,18 +2,14 @@
 
 use serde::de::DeserializeOwned;
 
-use super::sync::Bar;
+use super::sync;
 use crate::daemon::Failure;
-use crate::daemon::control::{AssetRequest, Request, ask_with_progress};
+use crate::daemon::control::{AssetRequest, Request};
 use crate::daemon::registry::MountRecord;
 
 /// Asks, and reads the answer; a bar shows meanwhile how far it is.
 pub fn ask_with_bar<T: DeserializeOwned>(mount: &MountRecord, asked: AssetRequest) -> Result<T, Failure> {
-    let mut bar = Bar::new();
-    let request = Request::Asset { asked };
-    let answer = ask_with_progress(&mount.socket, &request, |under_way| bar.show(under_way));
-    bar.end();
-    read(answer?)
+    read(sync::ask_with_bar(&mount.socket, &Request::Asset { asked })?)
 }
 
 /// Asks, and reads the answer.

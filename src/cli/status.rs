@@ -112,12 +112,7 @@ fn of_mount(mount: &Value) -> Result<String, Failure> {
 }
 
 fn event(event: &Event) -> String {
-    let place = if event.path.is_empty() {
-        "the store"
-    } else {
-        &event.path
-    };
-    format!("    {}  {place}: {}", event.at, event.text)
+    format!("    {}  {}: {}", event.at, place(&event.path), event.text)
 }
 
 fn verb(things: usize) -> String {
@@ -128,11 +123,17 @@ fn verb(things: usize) -> String {
 }
 
 fn problem(item: &Attention) -> String {
-    let place = if item.path.is_empty() { "the store" } else { &item.path };
     format!(
-        "    {place}\n      {}: {}\n      {}",
-        item.state, item.reason, item.way_out
+        "    {}\n      {}: {}\n      {}",
+        place(&item.path),
+        item.state,
+        item.reason,
+        item.way_out
     )
+}
+
+fn place(path: &str) -> &str {
+    if path.is_empty() { "the store" } else { path }
 }
 
 /// What is on its way, how fast, and for how long.

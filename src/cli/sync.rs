@@ -43,10 +43,8 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
             path: Some(below).filter(|below| !below.is_empty()),
             wait_ms: args.wait.map(|seconds| seconds.saturating_mul(1000)),
         };
-        let mut bar = Bar::new();
-        let answer = ask_with_progress(&mount.socket, &request, |under_way| bar.show(under_way));
-        bar.end();
-        let report = serde_json::from_value(answer?).map_err(Failure::new)?;
+        let answer = ask_with_bar(&mount.socket, &request)?;
+        let report = serde_json::from_value(answer).map_err(Failure::new)?;
         let code = super::tell(&mount.mountpoint, &report);
         if code != ExitCode::SUCCESS {
             worst = code;
@@ -84,8 +82,16 @@ fn without_a_mount(store: &str, wait: Option<u64>, places: &Places, unmounted: F
     Ok(super::tell(Path::new(&name), &report))
 }
 
+/// Asks a daemon, and shows meanwhile how far it is.
+pub fn ask_with_bar(socket: &Path, request: &Request) -> Result<serde_json::Value, Failure> {
+    let mut bar = Bar::new();
+    let answer = ask_with_progress(socket, request, |under_way| bar.show(under_way));
+    bar.end();
+    answer
+}
+
 /// How far it is, for people who look on.
-pub struct Bar {
+struct Bar {
     bar: ProgressBar,
     /// What is done by now has left the list, so the most that was ever to do counts as the whole.
     most: u64,

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::output;
-use super::sync::Bar;
-use crate::daemon::control::{Request, ask_with_progress};
+use super::sync::ask_with_bar;
+use crate::daemon::control::Request;
 use crate::daemon::places::Places;
 use crate::daemon::registry::{self, MountRecord};
 use crate::daemon::{Failure, Status, mountpoint};
-use crate::fuse;
+use crate::fuse::{self, mounts::Mounted};
 
 /// How long the daemon may take to go after its last word.
 const EXIT_WAIT: Duration = Duration::from_secs(10);
@@ -29,8 +29,11 @@ pub struct Args {
 
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     // First, because the search looks at the path, and a mount that nobody serves may hang.
-    if is_orphan(&args.mountpoint, places)? {
-        return orphan(&args.mountpoint);
+    let absolute = std::path::absolute(&args.mountpoint).map_err(Failure::new)?;
+    let mounted = fuse::mounts::at(&absolute).map_err(Failure::new)?;
+    let living = registry::all(&places.run)?;
+    if let Some(mounted) = mounted.filter(|mounted| mountpoint::is_unserved(mounted, &living)) {
+        return orphan(&args.mountpoint, &mounted);
     }
     let found = match registry::find(&places.run, &args.mountpoint) {
         Ok((mount, below)) if below.is_empty() => Some(mount),
@@ -51,7 +54,10 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Some(mount) => orderly(&mount, args.wait),
-        None => orphan(&args.mountpoint),
+        None => Err(Failure::with(
+            Status::NotMounted,
+            format!("{}: nothing of ours is mounted there", args.mountpoint),
+        )),
     }
 }
 
@@ -60,10 +66,8 @@ fn orderly(mount: &MountRecord, wait: Option<u64>) -> Result<ExitCode, Failure> 
         lazy: false,
         wait_ms: wait.map(|seconds| seconds.saturating_mul(1000)),
     };
-    let mut bar = Bar::new();
-    let answer = ask_with_progress(&mount.socket, &request, |under_way| bar.show(under_way));
-    bar.end();
-    let report = serde_json::from_value(answer?).map_err(Failure::new)?;
+    let answer = ask_with_bar(&mount.socket, &request)?;
+    let report = serde_json::from_value(answer).map_err(Failure::new)?;
     let since = Instant::now();
     // A mount that follows at once must find the store's lock free.
     while !registry::is_gone(mount.pid) && since.elapsed() < EXIT_WAIT {
@@ -72,31 +76,15 @@ fn orderly(mount: &MountRecord, wait: Option<u64>) -> Result<ExitCode, Failure> 
     Ok(super::tell(&mount.mountpoint, &report))
 }
 
-fn is_orphan(mountpoint: &str, places: &Places) -> Result<bool, Failure> {
-    let absolute = std::path::absolute(mountpoint).map_err(Failure::new)?;
-    let mounted = fuse::mounts::at(&absolute).map_err(Failure::new)?;
-    let served = registry::all(&places.run)?;
-    Ok(mounted.is_some_and(|mounted| mounted.is_ours()) && !served.iter().any(|record| record.mountpoint == absolute))
-}
-
-/// A mount of ours whose daemon is gone, or not registered.
-fn orphan(target: &str) -> Result<ExitCode, Failure> {
-    let absolute = std::path::absolute(target).map_err(Failure::new)?;
-    match fuse::mounts::at(&absolute).map_err(Failure::new)? {
-        Some(mounted) if mounted.is_ours() => {
-            super::runtime()?.block_on(mountpoint::release(&mounted))?;
-            // Where there is no control file system, that has taken it away already.
-            if fuse::mounts::at(&absolute).map_err(Failure::new)?.is_some() {
-                detach(&absolute)?;
-            }
-            output::say(format_args!("{target}: its daemon was gone already"));
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => Err(Failure::with(
-            Status::NotMounted,
-            format!("{target}: nothing of ours is mounted there"),
-        )),
+/// Takes away a mount of ours whose daemon is gone, or not registered.
+fn orphan(target: &str, mounted: &Mounted) -> Result<ExitCode, Failure> {
+    super::runtime()?.block_on(mountpoint::release(mounted))?;
+    // Where there is no control file system, that has taken it away already.
+    if fuse::mounts::at(&mounted.mountpoint).map_err(Failure::new)?.is_some() {
+        detach(&mounted.mountpoint)?;
     }
+    output::say(format_args!("{target}: its daemon was gone already"));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn detach(mountpoint: &Path) -> Result<(), Failure> {

@@ -118,17 +118,8 @@ pub fn words(store: &str, mountpoint: &Path, waiting: &[Attention]) -> Option<Wo
         (1, _) => format!("A file in {store} needs you"),
         (many, _) => format!("{many} files in {store} need you"),
     };
-    let mut lines: Vec<String> = waiting
-        .iter()
-        .take(NAMED_MAX)
-        .map(|item| match item.path.rsplit_once('/') {
-            Some((_, name)) => format!("{}: {}", escaped(name), escaped(&item.reason)),
-            None => escaped(&item.reason),
-        })
-        .collect();
-    if waiting.len() > NAMED_MAX {
-        lines.push(format!("… and {} more", waiting.len() - NAMED_MAX));
-    }
+    let told = waiting.iter().map(|item| (item.path.as_str(), item.reason.as_str()));
+    let mut lines = lines(told, "");
     let listed = mountpoint.join(".assetfs/problems.txt");
     lines.push(format!("What to do: {}", escaped(&listed.display().to_string())));
     Some(Words {
@@ -145,21 +136,22 @@ pub fn words_of_news(store: &str, news: &[Event]) -> Option<Words> {
         [_] => format!("About a file in {store}"),
         many => format!("{} things about {store}", many.len()),
     };
-    let named = news.iter().take(NAMED_MAX).map(|event| {
-        let name = event.path.rsplit('/').next().filter(|name| !name.is_empty());
-        match name {
-            Some(name) => format!("{}: {}", escaped(name), escaped(&event.text)),
-            None => escaped(&event.text),
-        }
-    });
-    let mut lines: Vec<String> = named.collect();
-    if news.len() > NAMED_MAX {
-        lines.push(format!("… and {} more: assetfs status {store}", news.len() - NAMED_MAX));
-    }
+    let told = news.iter().map(|event| (event.path.as_str(), event.text.as_str()));
     Some(Words {
         summary,
-        body: lines.join("\n"),
+        body: lines(told, &format!(": assetfs status {store}")).join("\n"),
     })
+}
+
+/// A line each for the first of these paths and texts, and one for how many more there are, and `where_` they stand.
+fn lines<'a>(told: impl ExactSizeIterator<Item = (&'a str, &'a str)>, where_: &str) -> Vec<String> {
+    let more = told.len().saturating_sub(NAMED_MAX);
+    let named = told.take(NAMED_MAX).map(|(path, text)| match path.rsplit_once('/') {
+        Some((_, name)) => format!("{}: {}", escaped(name), escaped(text)),
+        None => escaped(text),
+    });
+    let more = (more > 0).then(|| format!("… and {more} more{where_}"));
+    named.chain(more).collect()
 }
 
 /// The body may hold markup, so what people named their files must not be read as such.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Failure, places, registry};
+use super::registry::{self, MountRecord};
+use super::{Failure, places};
 use crate::disk::free_space;
 use crate::fuse::mounts::{self, Mounted};
 use crate::fuse::{abort, unmount};
@@ -35,12 +36,17 @@ pub async fn release_dead(run: &Path, mountpoint: &Path, store: &str) -> Result<
     let living = registry::all(run)?;
     let source = mounts::source_of(store);
     for mounted in mounts::all().map_err(Failure::new)? {
-        let here = mounted.is_ours() && (mounted.source == source || mounted.mountpoint == mountpoint);
-        if here && !living.iter().any(|record| record.mountpoint == mounted.mountpoint) {
+        let here = mounted.source == source || mounted.mountpoint == mountpoint;
+        if here && is_unserved(&mounted, &living) {
             release(&mounted).await?;
         }
     }
     Ok(())
+}
+
+/// Whether it is a mount of ours that none of these daemons serves.
+pub fn is_unserved(mounted: &Mounted, living: &[MountRecord]) -> bool {
+    mounted.is_ours() && living.iter().all(|record| record.mountpoint != mounted.mountpoint)
 }
 
 /// Ends the connection of a mount of this user that nobody answers for.

@@ -140,8 +140,13 @@ fn widen_read_ahead(mountpoint: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::NotFound.into());
     };
     let setting = Path::new("/sys/class/bdi").join(mounted.device).join("read_ahead_kb");
-    let mut file = std::fs::File::options().write(true).open(setting)?;
-    io::Write::write_all(&mut file, READ_AHEAD_KIB.to_string().as_bytes())
+    tell(&setting, &READ_AHEAD_KIB.to_string())
+}
+
+/// Writes to one of the kernel's own files.
+fn tell(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = std::fs::File::options().write(true).open(file)?;
+    io::Write::write_all(&mut file, text.as_bytes())
 }
 
 /// Ends the connection of a mount that nobody serves any more: whoever waits for an answer gets an error instead. It needs
@@ -149,8 +154,7 @@ fn widen_read_ahead(mountpoint: &Path) -> io::Result<()> {
 pub async fn abort(mounted: &Mounted) -> io::Result<()> {
     let number = mounted.device.rsplit(':').next().unwrap_or_default();
     let control = Path::new("/sys/fs/fuse/connections").join(number).join("abort");
-    match std::fs::File::options().write(true).open(control) {
-        Ok(mut file) => io::Write::write_all(&mut file, b"1"),
+    match tell(&control, "1") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut command = tokio::process::Command::new("umount");
             command
@@ -165,7 +169,7 @@ pub async fn abort(mounted: &Mounted) -> io::Result<()> {
                 )),
             }
         }
-        Err(error) => Err(error),
+        told => told,
     }
 }
 

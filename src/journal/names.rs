@@ -36,25 +36,17 @@ impl Uploader {
         let mut at = other;
         // Follow who waits for whom: a chain that comes back here is a swap.
         for _ in 0..64 {
-            let Some(next) = guard.overlay().get(at) else {
+            let placing = guard.overlay().get(at).and_then(|next| next.placing.as_ref());
+            let Some(placing) = placing.filter(|p| p.is_moved()) else {
                 return if at == other {
                     Occupant::Nobody
                 } else {
                     Occupant::Leaving(other)
                 };
             };
-            let leaving = next.placing.as_ref().is_some_and(|p| p.is_moved());
-            if !leaving {
-                return if at == other {
-                    Occupant::Nobody
-                } else {
-                    Occupant::Leaving(other)
-                };
-            }
-            let wants = next.placing.iter().flat_map(|p| &p.now);
             let mine = |place: &Place| change.placing.iter().any(|p| p.base.contains(place));
             let mut blocked_by = None;
-            for wanted in wants {
+            for wanted in &placing.now {
                 if mine(wanted) {
                     return Occupant::Swapping;
                 }

@@ -20,6 +20,16 @@ pub enum Folder {
     Gone,
 }
 
+impl Folder {
+    /// Its id, while it is in the store.
+    pub fn id(&self) -> Option<&ItemId> {
+        match self {
+            Self::There(id) | Self::Leaving(id) => Some(id),
+            Self::Awaited | Self::Stuck | Self::Gone => None,
+        }
+    }
+}
+
 /// Who has the name that a node is to get, where a store allows it only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupant {
@@ -203,10 +213,7 @@ fn removal(facts: &Facts<'_>) -> Step {
 }
 
 fn there(facts: &Facts<'_>, folder: Ino) -> Option<ItemId> {
-    match (facts.folder)(folder) {
-        Folder::There(id) | Folder::Leaving(id) => Some(id),
-        Folder::Awaited | Folder::Stuck | Folder::Gone => None,
-    }
+    (facts.folder)(folder).id().cloned()
 }
 
 /// The folder and name of a node that must get there; `Err` is the step to take instead.

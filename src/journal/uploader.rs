@@ -264,10 +264,7 @@ impl Uploader {
         } else {
             None
         };
-        let parents = folders.values().filter_map(|folder| match folder {
-            Folder::There(id) | Folder::Leaving(id) => Some(id),
-            Folder::Awaited | Folder::Stuck | Folder::Gone => None,
-        });
+        let parents = folders.values().filter_map(Folder::id);
         let unsure_above = self.unsure_above(change, parents.chain(&change.id));
         let facts = Facts {
             change,

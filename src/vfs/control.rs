@@ -14,7 +14,7 @@ use super::opens::TakenBy;
 use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, Result};
 
-/// Problems remembered for `status`.
+/// What came up lately, remembered for `status`.
 const EVENTS_MAX: usize = 200;
 
 /// Something that came up, and is over.

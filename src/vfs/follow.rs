@@ -184,11 +184,7 @@ impl Vfs {
                     Some(id) => vfs.catalog.by_id(id)?.map_or(known.ino, |node| node.ino),
                     None => known.ino,
                 };
-                match vfs.node(ino) {
-                    Ok(node) => Ok(Some(node)),
-                    Err(Error::Stale) => Ok(None),
-                    Err(error) => Err(error),
-                }
+                vfs.node_if_there(ino)
             })
             .await?;
         if let Some(node) = node {
@@ -206,7 +202,7 @@ impl Vfs {
             return Ok(None);
         };
         match self.stat_now(ino, &id).await {
-            Ok(_) => self.node_if_there(ino).await,
+            Ok(_) => self.blocking(move |vfs| vfs.node_if_there(ino)).await,
             Err(Error::Store(error)) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -238,18 +234,12 @@ impl Vfs {
                     // What was unpinned woke who follows: it begins anew.
                     return Ok(true);
                 }
-                let (node, from) = (folder.clone(), after.take());
-                let (children, next) = self
-                    .blocking(move |vfs| vfs.known_children(&node, from.as_ref()))
-                    .await?;
-                let mut files = Vec::new();
-                for (_, ino) in children.into_iter().filter(|(_, ino)| !left_out.contains(ino)) {
-                    match self.node_if_there(ino).await? {
-                        Some(node) if node.is_folder() => folders.push(node),
-                        Some(node) => files.push(node),
-                        None => {}
-                    }
-                }
+                let (children, next) = self.known_nodes(&folder, after.take()).await?;
+                let nodes = children.into_iter().map(|(_, node)| node);
+                let (below, files): (Vec<Node>, Vec<Node>) = nodes
+                    .filter(|node| !left_out.contains(&node.ino))
+                    .partition(Node::is_folder);
+                folders.extend(below);
                 let mut fetches = futures_util::stream::iter(files)
                     .map(|file| async move { self.keep_present(&file, since).await })
                     .buffer_unordered(FETCHES_MAX);
@@ -345,11 +335,11 @@ impl Inner {
     pub(super) fn wake_if_pinned<'a>(&self, news: impl Iterator<Item = &'a ItemId>) -> Result<()> {
         let pinned: HashSet<ItemId> = {
             let said = self.pins.said.lock();
+            if said.is_empty() {
+                return Ok(());
+            }
             said.iter().filter_map(|pin| pin.id.clone()).collect()
         };
-        if pinned.is_empty() && self.pins.said.lock().is_empty() {
-            return Ok(());
-        }
         let news: HashSet<&ItemId> = news.collect();
         let concerned = match news.len() {
             0 => false,

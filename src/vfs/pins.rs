@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 
 use crate::cache::Body;
 use crate::http::{Class, Context, with_context};
-use crate::model::{Ino, Kind};
+use crate::model::{Ino, Kind, Name};
 
 use super::Result;
 use super::follow::Follow;
 use super::tree::Node;
-use super::vfs::Vfs;
+use super::vfs::{Inner, Vfs};
 
 /// Files that are fetched at a time.
 pub(super) const FETCHES_MAX: usize = 4;
@@ -107,10 +107,8 @@ impl PinReport {
 }
 
 impl Vfs {
-    /// Fetches the file at `path`, or every file below it, and keeps it until it is unpinned: what is new there later is
-    /// fetched in the background.
-    /// `progress` tells meanwhile how far it is; of a call that is given up the rest is fetched in the
-    /// background.
+    /// Fetches the file at `path`, or every file below it, and keeps it until it is unpinned; `progress` tells how far it
+    /// is. What is new there later, and what a call that is given up has left, is fetched in the background.
     pub async fn pin(&self, path: &str, progress: &PinProgress) -> Result<PinReport> {
         let top = self.node_at(path).await?;
         self.remember_pin(&top).await?;
@@ -143,20 +141,15 @@ impl Vfs {
             }
             let mut after = None;
             loop {
-                let (node, from) = (folder.clone(), after.clone());
-                let (children, next) = self
-                    .blocking(move |vfs| vfs.known_children(&node, from.as_ref()))
-                    .await?;
+                let (children, next) = self.known_nodes(&folder, after.take()).await?;
                 let mut files = Vec::new();
-                for (name, ino) in children {
+                for (name, node) in children {
                     let below = format!("{path}/{name}").trim_start_matches('/').to_owned();
-                    match self.node_if_there(ino).await? {
-                        Some(node) if node.is_folder() => folders.push((below, node)),
-                        Some(node) => {
-                            progress.found(&node);
-                            files.push((below, node));
-                        }
-                        None => {}
+                    if node.is_folder() {
+                        folders.push((below, node));
+                    } else {
+                        progress.found(&node);
+                        files.push((below, node));
                     }
                 }
                 let mut fetches = futures_util::stream::iter(files)
@@ -174,11 +167,20 @@ impl Vfs {
         Ok(report)
     }
 
-    pub(super) async fn node_if_there(&self, ino: Ino) -> Result<Option<Node>> {
-        self.blocking(move |vfs| match vfs.node(ino) {
-            Ok(node) => Ok(Some(node)),
-            Err(super::Error::Stale) => Ok(None),
-            Err(error) => Err(error),
+    /// A page of what is known to be in a folder, as [`Inner::known_children`] tells it.
+    pub(super) async fn known_nodes(
+        &self,
+        folder: &Node,
+        after: Option<Name>,
+    ) -> Result<(Vec<(Name, Node)>, Option<Name>)> {
+        let folder = folder.clone();
+        self.blocking(move |vfs| {
+            let (children, next) = vfs.known_children(&folder, after.as_ref())?;
+            let mut nodes = Vec::with_capacity(children.len());
+            for (name, ino) in children {
+                nodes.extend(vfs.node_if_there(ino)?.map(|node| (name, node)));
+            }
+            Ok((nodes, next))
         })
         .await
     }
@@ -211,5 +213,16 @@ impl Vfs {
             arrived?;
         }
         Ok(entry.size.unwrap_or(0))
+    }
+}
+
+impl Inner {
+    /// A node, unless it is known no more. Blocks.
+    pub(super) fn node_if_there(&self, ino: Ino) -> Result<Option<Node>> {
+        match self.node(ino) {
+            Ok(node) => Ok(Some(node)),
+            Err(super::Error::Stale) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

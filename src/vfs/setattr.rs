@@ -13,20 +13,15 @@ impl Vfs {
         let _ = caller;
         self.used();
         self.writable()?;
-        if set.size.is_some()
-            && set.mtime.is_none()
-            && fh.is_none()
-            && set.size == Some(self.getattr(ino, None).await?.size)
+        if let Some(size) = set.size
+            && !self.set_size(ino, fh, size).await?
         {
-            // Nothing is written then, and the time moves all the same.
-            set.mtime = Some(SetTime::Now);
-        }
-        if let Some(size) = set.size {
-            self.set_size(ino, fh, size).await?;
+            // Nothing was written, and the time moves all the same.
+            set.mtime.get_or_insert(SetTime::Now);
         }
         let now = self.clock.now();
-        let local = set.mode.is_some() || set.uid.is_some() || set.gid.is_some();
-        let local = local || set.atime.is_some() || set.mtime.is_some();
+        let owned = set.mode.is_some() || set.uid.is_some() || set.gid.is_some();
+        let local = owned || set.atime.is_some() || set.mtime.is_some();
         let ghost = self.opens.get(ino).filter(|open| local && open.is_ghost());
         if let Some(ghost) = ghost {
             // What has left the tree keeps its attributes with its open file, and they end with that.
@@ -59,24 +54,24 @@ impl Vfs {
         })
     }
 
-    async fn set_size(&self, ino: Ino, fh: Option<Fh>, size: u64) -> Result<()> {
+    /// Answers whether that changed the file.
+    async fn set_size(&self, ino: Ino, fh: Option<Fh>, size: u64) -> Result<bool> {
         if let Some(fh) = fh {
             let handle = self.handles.file(fh)?;
-            return self.truncate_file(&handle.file, size).await;
+            return self.truncate_file(&handle.file, size).await.map(|()| true);
         }
         self.writable()?;
         let file = self.open_file(ino, true).await?;
         let mut result = Ok(());
-        if self.attr(ino)?.size != size {
+        let changes = self.attr(ino)?.size != size;
+        if changes {
             result = self.truncate_file(&file, size).await;
-        } else {
-            file.set_mtime(Some(self.clock.now()));
         }
         if result.is_ok() {
             result = self.make_durable(&file).await;
         }
         self.close_file(&file, true).await;
-        result
+        result.map(|()| changes)
     }
 }
 
@@ -95,6 +90,7 @@ fn time_of(set: SetTime, now: Timestamp) -> Timestamp {
     }
 }
 
+/// All but the time of the last change, which an open file has of its own.
 fn set_ghost(attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     if let Some(mode) = set.mode {
         attr.perm = mode & 0o7777;
@@ -102,7 +98,6 @@ fn set_ghost(attr: &mut Attr, set: &SetAttr, now: Timestamp) {
     attr.uid = set.uid.unwrap_or(attr.uid);
     attr.gid = set.gid.unwrap_or(attr.gid);
     attr.atime = set.atime.map_or(attr.atime, |atime| time_of(atime, now));
-    attr.mtime = set.mtime.map_or(attr.mtime, |mtime| time_of(mtime, now));
     attr.ctime = now;
 }
 

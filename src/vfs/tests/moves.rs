@@ -37,6 +37,25 @@ async fn after_a_lost_move() -> Rig {
     rig
 }
 
+/// Seconds, in each of which all that is due is done.
+async fn pass(rig: &Rig, seconds: u64) {
+    for _ in 0..seconds {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+}
+
+/// `a.txt`, of which the store has not answered yet, is renamed once more, and another file takes the name.
+async fn the_name_goes_on_to_another(rig: &Rig, seconds_until_the_answer: u64) {
+    rig.rename("a.txt", "b.txt").await.expect("rename");
+    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
+        .await
+        .expect("rename");
+    pass(rig, seconds_until_the_answer).await;
+    rig.store.faults().release();
+    ends_with(rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+}
+
 /// Everything reaches the store, and only that.
 async fn ends_with(rig: &Rig, wanted: &[(&str, &str)]) {
     rig.settle().await;
@@ -65,11 +84,7 @@ async fn a_file_that_is_renamed_again_before_its_move_is_known_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_a_move_may_have_taken_is_waited_for() {
     let rig = after_a_lost_move().await;
-    rig.rename("a.txt", "b.txt").await.expect("rename");
-    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
-        .await
-        .expect("rename");
-    ends_with(&rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+    the_name_goes_on_to_another(&rig, 0).await;
 }
 
 /// Nothing was left to do, so nothing was done, and the file stayed under the name that it had only for a moment.
@@ -117,10 +132,7 @@ async fn what_is_in_a_folder_waits_until_its_move_is_known() {
     asked(&rig, Op::Relocate, 1).await;
     rig.unlink("e/a.txt").await.expect("unlink");
     rig.rename("e/b.txt", "e/c.txt").await.expect("rename");
-    for _ in 0..30 {
-        rig.clock.advance(Duration::from_secs(1));
-        rig.rest().await;
-    }
+    pass(&rig, 30).await;
     rig.store.faults().clear();
     ends_with(&rig, &[("/e/c.txt", "b")]).await;
 }
@@ -135,16 +147,7 @@ async fn a_name_is_asked_for_by_one_move_at_a_time() {
     rig.store.faults().inject(Op::Relocate, 1, Fault::Wait);
     rig.rename("c.txt", "a.txt").await.expect("rename");
     asked(&rig, Op::Relocate, 1).await;
-    rig.rename("a.txt", "b.txt").await.expect("rename");
-    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
-        .await
-        .expect("rename");
-    for _ in 0..10 {
-        rig.clock.advance(Duration::from_secs(1));
-        rig.rest().await;
-    }
-    rig.store.faults().release();
-    ends_with(&rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+    the_name_goes_on_to_another(&rig, 10).await;
 }
 
 /// The same with a file that is only being made.
@@ -156,16 +159,7 @@ async fn a_name_under_which_a_file_is_being_made_is_waited_for() {
     rig.store.faults().inject(Op::Create, 1, Fault::Wait);
     rig.write("a.txt", b"c").await.expect("write");
     asked(&rig, Op::Create, 2).await;
-    rig.rename("a.txt", "b.txt").await.expect("rename");
-    rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
-        .await
-        .expect("rename");
-    for _ in 0..10 {
-        rig.clock.advance(Duration::from_secs(1));
-        rig.rest().await;
-    }
-    rig.store.faults().release();
-    ends_with(&rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
+    the_name_goes_on_to_another(&rig, 10).await;
 }
 
 /// Somebody else's file under the name is no affair of ours: the user is told.
@@ -201,10 +195,7 @@ async fn a_folder_whose_answer_was_lost_is_looked_for_until_the_store_answers() 
         rig.store.faults().always(Op::List, down);
         rig.mkdir("d").await.expect(label);
         asked(&rig, Op::CreateFolder, 1).await;
-        for _ in 0..30 {
-            rig.clock.advance(Duration::from_secs(1));
-            rig.rest().await;
-        }
+        pass(&rig, 30).await;
         rig.store.faults().clear();
         rig.settle().await;
         assert_eq!(rig.store.faults().calls(Op::CreateFolder), 1, "{label}");
