@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -17,7 +17,6 @@ use super::index::Closing;
 use super::map::BlockMap;
 use super::shared::Shared;
 use super::state::{Content, Phase, State};
-use super::stats::lower;
 
 /// Names a body's file, wherever it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,25 +185,6 @@ impl Body {
         Ok(self.opened().await?.path)
     }
 
-    /// Room on the disk in units of 512 bytes, as `st_blocks`. A clean body counts as a whole: what is not here yet is no
-    /// hole of the file.
-    pub async fn blocks(self: &Arc<Self>) -> Result<u64> {
-        let open = self.opened().await?;
-        let whole = {
-            let state = self.state.lock();
-            (!matches!(state.phase, Phase::Dirty(_))).then_some(state.size)
-        };
-        match whole {
-            Some(size) => Ok(size.div_ceil(512)),
-            None => {
-                let shared = self.shared.clone();
-                shared
-                    .blocking(move || Ok(disk::allocated_bytes(&open.file, &open.path)? / 512))
-                    .await
-            }
-        }
-    }
-
     /// Where data begins at or behind `offset`; `None`: nowhere. What is still to be fetched counts as data.
     pub async fn seek_data(self: &Arc<Self>, offset: u64) -> Result<Option<u64>> {
         self.seek(offset, disk::seek_data, |offset, _| offset).await
@@ -269,16 +249,9 @@ impl Drop for Body {
         if let Some(key) = state.key.take() {
             self.shared.unregister(&key);
         }
-        if self.shared.used_bytes.load(Ordering::Relaxed) > self.shared.limit_bytes.load(Ordering::Relaxed) {
+        if self.shared.is_over_limit() {
             self.shared.clone().evict_soon();
         }
-    }
-}
-
-impl Body {
-    /// Takes the bytes of a body that leaves the clean ones out of the account.
-    pub(super) fn leave_account(&self, bytes: u64) {
-        lower(&self.shared.used_bytes, bytes);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 use super::body::BodyId;
 use super::error::{CacheError, Result};
 use super::shared::{Cache, Shared};
-use super::stats::{count, lower};
+use super::stats::count;
 
 /// How much is written between two looks at the free space.
 const CHECK_EVERY_BYTES: u64 = 16 << 20;
@@ -54,7 +54,7 @@ impl Cache {
 impl Shared {
     /// Sees to it that `bytes` more of clean content may be written.
     pub(super) async fn admit_clean(self: &Arc<Self>, bytes: u64) -> Result<()> {
-        if self.used_bytes.load(Ordering::Relaxed) > self.limit_bytes.load(Ordering::Relaxed) {
+        if self.is_over_limit() {
             self.clone().evict_soon();
         }
         self.admit(bytes, self.floor_bytes, Disk::Content).await
@@ -147,9 +147,14 @@ impl Shared {
         });
     }
 
+    /// Whether there are more bytes of clean bodies than may be.
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.held.total_bytes() > self.limit_bytes.load(Ordering::Relaxed)
+    }
+
     fn is_enough(&self, until: Until) -> Result<bool> {
         match until {
-            Until::Limit => Ok(self.used_bytes.load(Ordering::Relaxed) <= self.limit_bytes.load(Ordering::Relaxed)),
+            Until::Limit => Ok(!self.is_over_limit()),
             Until::Free(wanted) => Ok(self.free_bytes(Disk::Content)? >= wanted),
         }
     }
@@ -175,7 +180,7 @@ impl Shared {
                     continue;
                 }
                 index.remove(record.id)?;
-                lower(&self.used_bytes, record.bytes);
+                self.held.remove(&(record.item, record.version), record.bytes);
                 count(&self.counters.evictions, 1);
             }
         }

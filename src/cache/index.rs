@@ -11,6 +11,7 @@ use crate::model::{ContentVersion, Entry, ItemId, Timestamp};
 
 use super::body::BodyId;
 use super::error::Result;
+use super::shared::Key;
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -286,12 +287,18 @@ impl Locked<'_> {
         Ok(changed > 0)
     }
 
-    /// Bytes of all bodies that are not open.
-    pub(super) fn sum_bytes(&self) -> Result<u64> {
-        let sum: i64 = self
-            .connection
-            .query_row("SELECT coalesce(sum(bytes), 0) FROM body", [], |row| row.get(0))?;
-        Ok(sum as u64)
+    /// Tells of every body how much of it is on the disk.
+    pub(super) fn each(&self, mut tell: impl FnMut(Key, u64)) -> Result<()> {
+        let mut statement = self.connection.prepare("SELECT item, version, bytes FROM body")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = (
+                ItemId::new(row.get::<_, String>(0)?),
+                ContentVersion::new(row.get::<_, String>(1)?),
+            );
+            tell(key, row.get::<_, i64>(2)? as u64);
+        }
+        Ok(())
     }
 
     /// Closed, unpinned bodies that need not be kept at `now`, the longest unused first.

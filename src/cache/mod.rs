@@ -15,6 +15,7 @@ mod config;
 mod error;
 mod evict;
 mod fetch;
+mod held;
 mod index;
 mod map;
 mod open;

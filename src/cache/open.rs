@@ -57,7 +57,7 @@ impl Body {
                     Err(error) => {
                         tracing::debug!(%error, item = %entry.id, "a cached body cannot be used and is made anew");
                         index.remove(record.id)?;
-                        self.leave_account(record.bytes);
+                        self.shared.held.remove(&(record.item, record.version), record.bytes);
                         self.make(&index, &entry)?
                     }
                 },

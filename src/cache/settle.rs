@@ -16,7 +16,7 @@ use super::fetch::within;
 use super::map::{BlockMap, create_map, digest, note_digests};
 use super::shared::{Cache, Key, Shared};
 use super::state::{Content, OpenFile, Phase};
-use super::stats::{count, lower};
+use super::stats::count;
 use super::verify::{digests, md5_hex};
 
 /// How long what was uploaded from here is kept even when it is not used.
@@ -258,7 +258,7 @@ impl Body {
             state.validator = None;
             state.key = Some(key.clone());
         }
-        count(&self.shared.used_bytes, size);
+        self.shared.held.add(&key, size);
         self.shared.put_in(key, self);
         self.shared.clone().evict_soon();
         Ok(Published::Clean)
@@ -275,7 +275,7 @@ impl Body {
             // The row comes first, marked as open, so that neither eviction nor tidying touches what follows.
             let index = shared.index.lock()?;
             if let Some(old) = index.find(&entry.id, &entry.version)? {
-                lower(&shared.used_bytes, old.bytes);
+                shared.held.remove(&(old.item, old.version), old.bytes);
             }
             index.insert(id, entry, now)?;
         }
@@ -418,6 +418,7 @@ impl Body {
         {
             let mut state = self.state.lock();
             state.key = Some(key.clone());
+            self.shared.held.rename(old, &key);
             state.entry = Some(Arc::new(entry.clone()));
             if validator.is_some() {
                 state.validator = validator;

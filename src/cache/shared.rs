@@ -16,6 +16,7 @@ use super::answer::Answers;
 use super::body::{Body, BodyId};
 use super::config::CacheConfig;
 use super::error::{CacheError, Result};
+use super::held::Held;
 use super::index::Index;
 use super::map::BlockMap;
 use super::pacing::Pacing;
@@ -48,9 +49,9 @@ pub(super) struct Shared {
     pub(super) pacing: Pacing,
     pub(super) answers: Answers,
     pub(super) counters: Counters,
-    /// Bytes of clean bodies on the disk.
-    pub(super) used_bytes: AtomicU64,
-    /// Most of them.
+    /// What of the clean bodies is on the disk.
+    pub(super) held: Held,
+    /// Most bytes of them.
     pub(super) limit_bytes: AtomicU64,
     /// What they leave free.
     pub(super) floor_bytes: u64,
@@ -195,9 +196,23 @@ impl Cache {
             .await
     }
 
+    /// Room that a clean body takes on the disk, in units of 512 bytes, as `st_blocks`. One byte of a file that has any is
+    /// always counted: `tar --sparse` reads nothing of a file that takes no room.
+    pub fn blocks_of(&self, item: &ItemId, version: &ContentVersion, size: u64) -> u64 {
+        let here = self.shared.held.bytes_of(item, version);
+        here.clamp(size.min(1), size.max(1)).div_ceil(512)
+    }
+
+    /// The same of a dirty one, which may have holes. Looks at its file.
+    pub fn staged_blocks(&self, id: BodyId) -> Option<u64> {
+        std::fs::metadata(self.staging_path(id))
+            .ok()
+            .map(|meta| std::os::unix::fs::MetadataExt::blocks(&meta))
+    }
+
     /// Bytes of clean bodies on the disk.
     pub fn usage(&self) -> u64 {
-        self.shared.used_bytes.load(Ordering::Relaxed)
+        self.shared.held.total_bytes()
     }
 
     /// What it has done and uses.
@@ -205,7 +220,7 @@ impl Cache {
         let shared = &self.shared;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            used_bytes: read(&shared.used_bytes),
+            used_bytes: shared.held.total_bytes(),
             limit_bytes: read(&shared.limit_bytes),
             fetches: read(&shared.counters.fetches),
             fetched_bytes: read(&shared.counters.fetched_bytes),
@@ -253,7 +268,8 @@ impl Shared {
         disk::create_private_dir(&config.content_dir)?;
         disk::create_private_dir(&config.staging_dir)?;
         let index = Index::open(&config.content_dir)?;
-        let used_bytes = index.lock()?.sum_bytes()?;
+        let held = Held::default();
+        index.lock()?.each(|key, bytes| held.add(&key, bytes))?;
         let free_bytes = disk::free_space(&config.content_dir)?.free_bytes;
         let device = |folder: &PathBuf| {
             std::fs::metadata(folder)
@@ -266,9 +282,9 @@ impl Shared {
             streams: Arc::new(Semaphore::new(config.streams_in_all())),
             answers: Answers::new(config.answers_kib()),
             pacing: Pacing::new(config.streams_per_file_max),
-            limit_bytes: AtomicU64::new(config.limit_on(free_bytes, used_bytes)),
+            limit_bytes: AtomicU64::new(config.limit_on(free_bytes, held.total_bytes())),
             floor_bytes: config.floor_on(free_bytes),
-            used_bytes: AtomicU64::new(used_bytes),
+            held,
             registry: Mutex::default(),
             bundles: Mutex::default(),
             counters: Counters::default(),
@@ -315,6 +331,20 @@ impl Shared {
             .lock()
             .get(key)
             .is_some_and(|body| body.strong_count() > 0)
+    }
+
+    /// Bytes of a clean body have come.
+    pub(super) fn note_here(&self, state: &State, bytes: u64) {
+        if let Some(key) = &state.key {
+            self.held.add(key, bytes);
+        }
+    }
+
+    /// Bytes of a body are no longer here, or it is no longer a clean one.
+    pub(super) fn note_gone(&self, state: &State, bytes: u64) {
+        if let Some(key) = &state.key {
+            self.held.remove(key, bytes);
+        }
     }
 
     pub(super) fn staging_path(&self, id: BodyId) -> PathBuf {

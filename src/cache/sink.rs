@@ -12,7 +12,6 @@ use super::error::{CacheError, Result};
 use super::evict::Disk;
 use super::map::{BlockMap, digest, note_digests};
 use super::state::{Content, Phase, common};
-use super::stats::count;
 
 /// Most bytes that a download keeps in memory before they are written.
 const PIECE_BYTES_MAX: u64 = 256 << 10;
@@ -227,7 +226,7 @@ impl Body {
             Content::Unknown | Content::Finding => {}
         }
         if clean {
-            count(&self.shared.used_bytes, came);
+            self.shared.note_here(&state, came);
         }
     }
 
@@ -253,11 +252,11 @@ impl Body {
                 let map = BlockMap::whole(size, self.shared.config.block_bytes, Some(digests.clone()));
                 state.content = Content::Known(map);
                 state.size = size;
+                self.shared.note_here(&state, size);
             }
             if let Some(map) = self.map_file()? {
                 note_digests(&map.file, &map.path, 0, &digests)?;
             }
-            count(&self.shared.used_bytes, size);
             self.shared.index.lock()?.set_complete(id, size, size, false)?;
         }
         self.all_arrived();

@@ -195,7 +195,7 @@ impl Body {
         if let Some(map) = state.map_mut() {
             let bytes = map.present_bytes();
             map.clear();
-            self.leave_account(bytes);
+            self.shared.note_gone(state, bytes);
         }
         tracing::warn!(%item, times = state.corrupt, "the fetched data does not have the store's checksum");
         Ok(())

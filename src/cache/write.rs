@@ -113,7 +113,8 @@ impl Body {
         self.shared.index.lock()?.forget(id)?;
         let key = {
             let mut state = self.state.lock();
-            self.leave_account(state.map().map_or(0, BlockMap::present_bytes));
+            self.shared
+                .note_gone(&state, state.map().map_or(0, BlockMap::present_bytes));
             state.become_dirty(staged, keep);
             state.key.take()
         };

@@ -239,7 +239,11 @@ impl Inner {
             ino: child.ino,
             kind: child.kind,
             size,
-            blocks: size.div_ceil(512),
+            blocks: if is_folder {
+                0
+            } else {
+                self.cache.blocks_of(&child.id, &child.version, size)
+            },
             atime: local.atime.unwrap_or(mtime),
             mtime,
             ctime: local.ctime.unwrap_or(mtime),

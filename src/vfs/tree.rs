@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::{BodyId, BodyState};
 use crate::journal::{Change, LocalAttr, LocalReason, Overlay, Place, Placing, State};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::Support;
@@ -258,7 +259,7 @@ impl Inner {
             ino: node.ino,
             kind: node.kind,
             size,
-            blocks: size.div_ceil(512),
+            blocks: self.blocks_of(node, open.as_deref(), size),
             atime: local.atime.unwrap_or(mtime),
             mtime,
             ctime,
@@ -267,6 +268,20 @@ impl Inner {
             nlink: self.link_count(node),
             uid: local.uid.unwrap_or(self.config.uid),
             gid: local.gid.unwrap_or(self.config.gid),
+        }
+    }
+
+    /// Room that a file takes on this machine, in units of 512 bytes: what has been fetched of it, or its dirty body.
+    fn blocks_of(&self, node: &Node, open: Option<&OpenFile>, size: u64) -> u64 {
+        let staged = node.change.as_ref().and_then(|change| change.staged.as_ref());
+        let dirty = match open.map(|open| open.body()) {
+            Some(body) => body.id().filter(|_| matches!(body.state(), BodyState::Dirty { .. })),
+            None => staged.and_then(|staged| BodyId::parse(&staged.body)),
+        };
+        match (dirty.and_then(|id| self.cache.staged_blocks(id)), &node.entry) {
+            (Some(blocks), _) => blocks,
+            (None, Some(entry)) if staged.is_none() => self.cache.blocks_of(&entry.id, &entry.version, size),
+            (None, _) => size.div_ceil(512),
         }
     }
 

@@ -391,6 +391,42 @@ fn free_room_is_what_may_be_written() {
     );
 }
 
+/// What a file takes of this machine's disk is what has been fetched of it; a staged file has its holes.
+#[test]
+fn du_shows_what_is_held_on_this_machine() {
+    let (world, mount) = mounted();
+    let held = |mount: &Mount, name: &str| fs::metadata(mount.at(name)).expect("there").blocks() * 512;
+    put(&mount.at("film.mov"), vec![7; 4 << 20]);
+    assert!(held(&mount, "film.mov") >= 4 << 20);
+    let sparse = File::create(mount.at("sparse.mov")).expect("made");
+    sparse.set_len(64 << 20).expect("longer");
+    sparse.write_all_at(b"end", (64 << 20) - 3).expect("written");
+    drop(sparse);
+    assert!(held(&mount, "sparse.mov") < 1 << 20, "{}", held(&mount, "sparse.mov"));
+    mount.sync();
+    mount.unmount();
+    fs::remove_dir_all(world.path("cache")).expect("removable");
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -l");
+    // Never nothing: `tar --sparse` takes such a file for one hole.
+    assert_eq!(held(&mount, "film.mov"), 512);
+    File::open(mount.at("film.mov"))
+        .expect("opens")
+        .read_exact(&mut [0; 10])
+        .expect("ten bytes");
+    let some = held(&mount, "film.mov");
+    assert!((10..4 << 20).contains(&some), "{some}");
+    shell(
+        &mount.path(),
+        "tar -c --sparse -f ../film.tar film.mov && tar -d -f ../film.tar",
+    );
+    assert_eq!(held(&mount, "film.mov"), 4 << 20);
+    assert_eq!(
+        shell(&mount.path(), "du -k --apparent-size film.mov | cut -f 1"),
+        "4096\n"
+    );
+}
+
 #[test]
 fn a_map_writes_and_reads_the_file() {
     let (_world, mount) = mounted();
