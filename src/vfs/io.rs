@@ -17,8 +17,22 @@ use super::vfs::Vfs;
 use super::who::is_killed;
 use super::{Allocate, Caller, Commit, Error, Fh, Result, SeekFor};
 
+/// Whether a failed read says that the entry is out of date: other bytes, not there yet, or gone.
+fn speaks_of_another_version(error: &CacheError) -> bool {
+    match error {
+        CacheError::Changed { .. } => true,
+        CacheError::Store(error) => matches!(
+            error.kind,
+            ErrorKind::NotReady | ErrorKind::Conflict | ErrorKind::NotFound | ErrorKind::Expired
+        ),
+        _ => false,
+    }
+}
+
 /// Bytes copied by one call of copy_file_range: programs go on with the next.
 const COPY_STEP_BYTES: u64 = 8 << 20;
+/// A file that cannot be read as it is known is asked for once in this time, however often programs try.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long a commit that waits for the store may take without any progress.
 const STORE_WAIT: Duration = Duration::from_secs(120);
 
@@ -47,14 +61,21 @@ impl Vfs {
             // It may have been a crawler's download that both waited for, and only its share is used up.
             read = handle.file.body().read(&handle.reader, offset, len).await;
         }
-        if let Err(CacheError::Changed { item }) = &read {
-            self.look_again(handle.file.ino, item.clone());
+        if read.as_ref().is_err_and(speaks_of_another_version) {
+            self.look_again(handle.file.ino);
         }
         Ok(read?)
     }
 
-    /// The store has other bytes than the entry tells: it is asked anew, behind the reader's ESTALE.
-    fn look_again(&self, ino: Ino, item: crate::model::ItemId) {
+    /// The store has other bytes than the entry tells, or none: it is asked anew, behind the reader's error.
+    fn look_again(&self, ino: Ino) {
+        let Ok(Some(item)) = self.node(ino).map(|node| node.entry.map(|entry| entry.id.clone())) else {
+            return;
+        };
+        let asked = self.fresh.lock().peek(&item).copied();
+        if asked.is_some_and(|asked| self.clock.now().since(asked) < LOOK_AGAIN_AFTER) {
+            return;
+        }
         let vfs = self.clone();
         tokio::spawn(async move {
             if let Err(error) = vfs.stat_now(ino, &item).await {

@@ -44,6 +44,27 @@ fn a_warm_mount_is_searched_without_a_request() {
     assert_eq!(world.counters().api, 0, "{:?}", world.counters());
 }
 
+/// Without a poll only the reader can notice: it is told so, the file is looked up once, and the next one gets it.
+#[test]
+fn a_file_that_others_made_shorter_is_read_anew_though_nothing_is_listed() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount("rate=0,poll=0,list_ttl=1h");
+    shell(&mount.path(), "ls -lR > /dev/null");
+    world
+        .server()
+        .remote()
+        .replace(id_of(&world, "Press/Report.txt"), b"short".to_vec())
+        .expect("edited");
+    world.server().reset_counters();
+    until(
+        &world,
+        "test \"$(cat Press/Report.txt)\" = short && test $(stat -c %s Press/Report.txt) = 5",
+    );
+    let counters = world.counters();
+    assert_eq!(counters.of("GET /files/{id}"), 1, "{counters:?}");
+    assert_eq!(counters.of("GET /folders/{id}/files"), 0, "{counters:?}");
+}
+
 #[test]
 fn attributes_after_a_cold_listing_ask_nothing() {
     let world = World::new(Seed::Small);
