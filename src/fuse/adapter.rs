@@ -14,6 +14,7 @@ use super::convert::{self, TTL, attr_ttl, entry_ttl};
 use super::modes::{Grant, Modes, Wish};
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
+use super::underway::Underway;
 use crate::http::with_context;
 use crate::model::{Ino, XATTR_BYTES_MAX};
 use crate::telemetry::Operations;
@@ -33,6 +34,7 @@ pub struct Adapter {
     pub(super) modes: Arc<Modes<BackingId>>,
     pub(super) programs: Arc<Programs>,
     operations: Arc<Operations>,
+    underway: Arc<Underway>,
     /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
     pub(super) stack_depth: u32,
 }
@@ -47,13 +49,30 @@ impl Adapter {
             modes: Arc::new(Modes::new()),
             programs: Arc::new(programs),
             operations,
+            underway: Arc::default(),
             stack_depth,
         }
     }
 
     /// An operation of this mount, counted when it is answered.
     pub(super) fn operation(&self, what: &'static str, ino: Ino) -> Operation {
-        Operation::on(what, ino, self.operations.clone())
+        Operation::on(
+            what,
+            ino,
+            self.operations.clone(),
+            [Some(self.underway.begin(ino)), None],
+        )
+    }
+
+    /// The same of one that concerns another folder as well.
+    pub(super) fn operation_across(&self, what: &'static str, ino: Ino, other: Ino) -> Operation {
+        let held = [ino, other].map(|ino| Some(self.underway.begin(ino)));
+        Operation::on(what, ino, self.operations.clone(), held)
+    }
+
+    /// What programs wait for.
+    pub(super) fn underway(&self) -> Arc<Underway> {
+        self.underway.clone()
     }
 
     /// Runs `task` on its own, on behalf of the program that made `request`.

@@ -198,7 +198,7 @@ impl Filesystem for Adapter {
         let new_name = decode!(convert::name(newname), reply);
         self.serve(
             req,
-            self.operation("rename", from).named(&name),
+            self.operation_across("rename", from, to).named(&name),
             reply,
             async move { vfs.rename(caller, from, &name, to, &new_name, mode).await },
             |reply, ()| reply.ok(),
@@ -211,7 +211,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(newname), reply);
         self.serve(
             req,
-            self.operation("link", ino).named(&name),
+            self.operation_across("link", ino, to).named(&name),
             reply,
             async move { vfs.link(caller, ino, to, &name).await },
             |reply, attr| answer_entry(reply, &attr),

@@ -14,6 +14,7 @@
 //! - [`mounts`]: what the system says is mounted where.
 //! - [`programs`]: on whose behalf.
 //! - [`session`]: mounting and unmounting.
+//! - [`underway`]: what programs wait for.
 
 mod adapter;
 mod convert;
@@ -24,5 +25,6 @@ mod notices;
 mod operation;
 mod programs;
 mod session;
+mod underway;
 
 pub use session::{Mount, MountConfig, abort, unmount};

@@ -2,17 +2,21 @@
 //!
 //! Changes come from the VFS into a bounded queue that keeps each one once; a thread of its own sends them, because a
 //! notification may wait for a page or a folder that a request of ours holds. Nobody waits for that thread: a notice that
-//! finds the queue full is dropped, and the kernel learns of the change when its memory of the entry runs out.
+//! finds the queue full is dropped, and the kernel learns of the change when its memory of the entry runs out. A notice about
+//! what programs are waiting for waits too ([`Underway`]), though not for ever.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::mpsc::Receiver;
 
+use super::underway::Underway;
+use crate::model::Ino;
 use crate::vfs::Notice;
 
 /// The most notices that wait to be sent.
@@ -21,9 +25,18 @@ const WAITING_MAX: usize = 65_536;
 /// The most notices that are sent before the queue is looked at again.
 const BATCH_MAX: usize = 512;
 
+/// The longest that a notice is held back: whoever is served for longer has its folder's notices sent all the same.
+const HELD_MAX: Duration = Duration::from_secs(5);
+
+/// The time between two looks at notices that are held back.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A notice, and since when it waits.
+type Waiting = (Notice, Instant);
+
 #[derive(Default)]
 struct State {
-    order: VecDeque<Notice>,
+    order: VecDeque<Waiting>,
     waiting: HashSet<Notice>,
     dropped: u64,
     closed: bool,
@@ -45,7 +58,7 @@ impl Queue {
             return;
         }
         if state.waiting.insert(notice.clone()) {
-            state.order.push_back(notice);
+            state.order.push_back((notice, Instant::now()));
             self.changed.notify_one();
         }
     }
@@ -57,7 +70,7 @@ impl Queue {
     }
 
     /// Waits for notices and takes some; empty when the queue is closed and drained.
-    fn take(&self) -> Vec<Notice> {
+    fn take(&self) -> Vec<Waiting> {
         let mut state = self.state.lock();
         while state.order.is_empty() && !state.closed {
             self.changed.wait(&mut state);
@@ -71,16 +84,31 @@ impl Queue {
         }
         let count = state.order.len().min(BATCH_MAX);
         let batch: Vec<_> = state.order.drain(..count).collect();
-        for notice in &batch {
+        for (notice, _) in &batch {
             state.waiting.remove(notice);
         }
         batch
+    }
+
+    /// Puts back what must still wait, behind what has come meanwhile, and lets a moment pass when `nothing_else` could be
+    /// sent.
+    fn hold(&self, held: Vec<Waiting>, nothing_else: bool) {
+        let mut state = self.state.lock();
+        for (notice, since) in held {
+            if state.waiting.insert(notice.clone()) {
+                state.order.push_back((notice, since));
+            }
+        }
+        if nothing_else && !state.closed {
+            self.changed.wait_for(&mut state, LOOK_EVERY);
+        }
     }
 }
 
 /// Starts the thread that sends, and the task that feeds it until the VFS ends.
 pub fn start(
     notifier: Notifier,
+    underway: Arc<Underway>,
     mut notices: Receiver<Notice>,
     runtime: &tokio::runtime::Handle,
 ) -> io::Result<Arc<Queue>> {
@@ -92,7 +120,12 @@ pub fn start(
             if batch.is_empty() {
                 return;
             }
-            send(&notifier, &batch);
+            let all = batch.len();
+            let held = send(&notifier, &underway, batch);
+            if !held.is_empty() {
+                let nothing_else = held.len() == all;
+                sending.hold(held, nothing_else);
+            }
         }
     })?;
     let feeding = queue.clone();
@@ -105,11 +138,28 @@ pub fn start(
     Ok(queue)
 }
 
-/// Sends a batch; each folder's cached listing is dropped once, after its entries.
-fn send(notifier: &Notifier, batch: &[Notice]) {
-    let mut folders = HashSet::new();
-    for notice in batch {
-        let sent = match notice {
+/// Whether the kernel may hold what `notice` needs, for a program that waits for an answer.
+fn is_held_up(notice: &Notice, underway: &Underway) -> bool {
+    let busy = |ino: Ino| !underway.is_idle(ino);
+    match notice {
+        Notice::Entry { parent, .. } => busy(*parent),
+        Notice::Deleted { parent, child, .. } => busy(*parent) || busy(*child),
+        Notice::Content { ino } => busy(*ino),
+        // No page and no folder is locked for it.
+        Notice::Attributes { .. } => false,
+    }
+}
+
+/// Sends a batch; each folder's cached listing is dropped once, after its entries. Gives back what must still wait.
+fn send(notifier: &Notifier, underway: &Underway, batch: Vec<Waiting>) -> Vec<Waiting> {
+    let (mut folders, mut held) = (HashSet::new(), Vec::new());
+    for (notice, since) in batch {
+        // Looked at right before: the less time in between, the less can begin in it.
+        if is_held_up(&notice, underway) && since.elapsed() < HELD_MAX {
+            held.push((notice, since));
+            continue;
+        }
+        let sent = match &notice {
             Notice::Entry { parent, name } => {
                 folders.insert(*parent);
                 notifier.inval_entry(INodeNo(parent.0), OsStr::new(name.as_str()))
@@ -126,12 +176,13 @@ fn send(notifier: &Notifier, batch: &[Notice]) {
             // A negative offset leaves the pages.
             Notice::Attributes { ino } => notifier.inval_inode(INodeNo(ino.0), -1, 0),
         };
-        trace_failure(notice, sent);
+        trace_failure(&notice, sent);
     }
     for folder in folders {
         // The kernel drops a cached listing with an entry only if it knows that entry: a new one it does not know.
         trace_failure(&folder, notifier.inval_inode(INodeNo(folder.0), 0, 0));
     }
+    held
 }
 
 /// The kernel may have forgotten by itself, or the mount may be gone: neither is an error.
@@ -153,6 +204,42 @@ mod tests {
         }
     }
 
+    fn taken(queue: &Queue) -> Vec<Notice> {
+        queue.take().into_iter().map(|(notice, _)| notice).collect()
+    }
+
+    #[test]
+    fn what_a_program_waits_for_is_not_told_of() {
+        let underway = Arc::new(Underway::default());
+        let deleted = Notice::Deleted {
+            parent: Ino(2),
+            child: Ino(3),
+            name: Name::from_store("a"),
+        };
+        let held = |notice: &Notice| is_held_up(notice, &underway);
+        assert!(!held(&entry(Ino(2), "a")));
+        let listing = underway.begin(Ino(2));
+        assert!(held(&entry(Ino(2), "a")) && held(&deleted) && !held(&entry(Ino(3), "b")));
+        drop(listing);
+        let reading = underway.begin(Ino(3));
+        assert!(held(&deleted) && held(&Notice::Content { ino: Ino(3) }));
+        assert!(!held(&Notice::Attributes { ino: Ino(3) }) && !held(&entry(Ino(2), "a")));
+        drop(reading);
+        assert!(!held(&deleted));
+    }
+
+    #[test]
+    fn what_was_held_back_comes_once_and_after_what_has_come_meanwhile() {
+        let queue = Queue::default();
+        queue.push(entry(Ino::ROOT, "a"));
+        let held = queue.take();
+        for name in ["b", "a"] {
+            queue.push(entry(Ino::ROOT, name));
+        }
+        queue.hold(held, true);
+        assert_eq!(taken(&queue), ["b", "a"].map(|name| entry(Ino::ROOT, name)));
+    }
+
     #[test]
     fn equal_notices_are_sent_once_and_in_order() {
         let queue = Queue::default();
@@ -160,9 +247,9 @@ mod tests {
             queue.push(entry(Ino::ROOT, name));
         }
         let want: Vec<_> = ["a", "b", "c"].map(|n| entry(Ino::ROOT, n)).into();
-        assert_eq!(queue.take(), want);
+        assert_eq!(taken(&queue), want);
         queue.push(entry(Ino::ROOT, "a"));
-        assert_eq!(queue.take(), [entry(Ino::ROOT, "a")], "sent ones may come again");
+        assert_eq!(taken(&queue), [entry(Ino::ROOT, "a")], "sent ones may come again");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::model::{Ino, Name};
 use crate::telemetry::Operations;
 use crate::vfs;
 
+use super::underway::Waiting;
+
 /// The longest that an operation keeps its program waiting.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -36,11 +38,13 @@ pub struct Operation {
     deadline: Duration,
     began: Instant,
     counts: Arc<Operations>,
+    /// What the kernel may hold until the answer: held for its drop.
+    _held: [Option<Waiting>; 2],
 }
 
 impl Operation {
-    /// `what` on `ino`, counted in `counts` when it is answered.
-    pub fn on(what: &'static str, ino: Ino, counts: Arc<Operations>) -> Self {
+    /// `what` on `ino`, counted in `counts` when it is answered. `held` ends with it.
+    pub fn on(what: &'static str, ino: Ino, counts: Arc<Operations>, held: [Option<Waiting>; 2]) -> Self {
         Self {
             what,
             ino,
@@ -48,6 +52,7 @@ impl Operation {
             deadline: DEADLINE,
             began: Instant::now(),
             counts,
+            _held: held,
         }
     }
 
@@ -212,7 +217,7 @@ mod tests {
         let answered = Answered::default();
         let (note, late_note) = (answered.clone(), answered.clone());
         let counts = Operations::shared();
-        Operation::on("read", Ino(5), counts.clone())
+        Operation::on("read", Ino(5), counts.clone(), [None, None])
             .serve(
                 answered.clone(),
                 async {
@@ -231,7 +236,8 @@ mod tests {
 
     #[test]
     fn an_operation_says_what_it_is_about() {
-        let operation = Operation::on("unlink", Ino(3), Operations::shared()).named(&Name::from_store("a b.jpg"));
+        let operation =
+            Operation::on("unlink", Ino(3), Operations::shared(), [None, None]).named(&Name::from_store("a b.jpg"));
         assert_eq!(operation.to_string(), "unlink 3 \"a b.jpg\"");
     }
 

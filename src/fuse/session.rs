@@ -53,9 +53,10 @@ impl Mount {
         let notices = vfs.take_notices();
         let stack_depth = if config.cache_is_stacked { 2 } else { 1 };
         let adapter = Adapter::new(vfs, runtime.clone(), operations, stack_depth);
+        let underway = adapter.underway();
         let session = Session::new(adapter, &config.mountpoint, &kernel_config(config))?;
         let notices = match notices {
-            Some(notices) => Some(notices::start(session.notifier(), notices, runtime)?),
+            Some(notices) => Some(notices::start(session.notifier(), underway, notices, runtime)?),
             None => None,
         };
         let (end, ended) = watch::channel(false);
