@@ -2,11 +2,11 @@
 
 use futures_util::StreamExt;
 
-use crate::model::{Entry, ItemId, Kind, Name, Timestamp};
+use crate::model::{Entry, FieldChanges, ItemId, Kind, Name, Timestamp};
 use crate::store::{ErrorKind, IdScheme, Placement, StoreError};
 
 use super::plan::Step;
-use super::uploader::{Acted, Uploader};
+use super::uploader::{Acted, Uploader, waited};
 use super::{Alteration, Change, Durability, Fingerprint, State, Ticket, Unanswered, Write, resembles};
 
 /// New versions without an answer that are remembered of one node.
@@ -192,7 +192,7 @@ impl Uploader {
         name: &Name,
         at: Timestamp,
     ) -> Result<Acted, StoreError> {
-        let sent = match &change.unanswered {
+        let mut sent = match &change.unanswered {
             Some(unanswered) => Change::clone(&unanswered.sent),
             None => change.clone(),
         };
@@ -209,6 +209,16 @@ impl Uploader {
             };
             if ours {
                 tracing::info!(id = %entry.id, "a request whose answer was lost had been carried out");
+                let unset = self.still_to_set(&sent, &entry).await?;
+                sent.fields.retain(|field, _| !unset.contains_key(field));
+                let noted = self.update(change.ino, Durability::Written, |c| {
+                    for (field, values) in unset {
+                        c.fields.entry(field).or_insert(values);
+                    }
+                });
+                if let Some(noted) = noted {
+                    waited(noted).await?;
+                }
                 let step = match (&sent.id, sent.kind) {
                     (_, Kind::Folder) => Step::CreateFolder {
                         parent: parent.clone(),
@@ -241,6 +251,28 @@ impl Uploader {
             }
         });
         Ok(if began >= ready { Acted::Again } else { Acted::Rest })
+    }
+}
+
+impl Uploader {
+    /// Fields that an item was to have and does not show: a store may set them in a request of their own, after the one
+    /// that was carried out without an answer.
+    async fn still_to_set(&self, sent: &Change, found: &Entry) -> Result<FieldChanges, StoreError> {
+        let mut wanted = FieldChanges::new();
+        if let Some(old) = &sent.id {
+            // It takes the place of an asset whose fields come along.
+            match self.store.stat(old).await {
+                Ok(old) => wanted.extend(old.writable_values()),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        wanted.extend(sent.fields.clone());
+        wanted.retain(|field, values| match found.fields.get(field) {
+            Some(held) => held.values != *values,
+            None => !values.is_empty(),
+        });
+        Ok(wanted)
     }
 }
 

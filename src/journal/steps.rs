@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{Access, Checksum, Entry, FieldChanges, Ino, ItemId, Kind, Name};
+use crate::model::{Checksum, Entry, FieldChanges, Ino, ItemId, Kind, Name};
 use crate::store::{ErrorKind, IdScheme, Placement, Progress, Resume, Retry, StoreError, Support};
 
 use super::doubt::still_wanted;
@@ -226,12 +226,7 @@ impl Uploader {
             return Err(StoreError::new(ErrorKind::Conflict, "replace", old.id.as_str()));
         }
         let source = self.world.source(change, remote).await?;
-        let mut fields = FieldChanges::new();
-        for (field, held) in &fresh.fields {
-            if held.access == Access::ReadWrite {
-                fields.insert(field.clone(), held.values.clone());
-            }
-        }
+        let mut fields: FieldChanges = fresh.writable_values().collect();
         fields.extend(change.fields.clone());
         let progress = self.progress(change, Publishing::Makes, &source.fingerprint);
         let new = self

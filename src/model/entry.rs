@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fields, ItemId, Timestamp};
+use super::{Access, Fields, ItemId, Timestamp, Value};
 
 /// File or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,6 +125,12 @@ impl Entry {
             fields_complete: true,
             fields: Fields::new(),
         }
+    }
+
+    /// The fields that people may set, with what they hold.
+    pub fn writable_values(&self) -> impl Iterator<Item = (String, Vec<Value>)> + '_ {
+        let fields = self.fields.iter().filter(|(_, held)| held.access == Access::ReadWrite);
+        fields.map(|(field, held)| (field.clone(), held.values.clone()))
     }
 
     /// What the store did to the bytes of this version when they were sent, in words; only in the answer to an upload.

@@ -1,7 +1,7 @@
 //! open, create, release: handles and what the end of writing sets off.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use crate::cache::{Body, BodyId, BodyState};
 use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Write};
@@ -89,6 +89,8 @@ impl Vfs {
         };
         self.keep_staged(&staged.body, &body);
         let (name, process, perm) = (name.clone(), process_of(caller.pid), mode & 0o7777);
+        let opened: Arc<OnceLock<Arc<OpenFile>>> = Arc::default();
+        let (opening, staged_body) = (opened.clone(), body.clone());
         let made = self
             .decide(Durability::Written, move |d| {
                 let folder = d.vfs.node_in(d.overlay(), parent)?;
@@ -104,21 +106,26 @@ impl Vfs {
                     attr.mtime = Some(now);
                     attr.ctime = Some(now);
                 });
-                Ok(ino)
+                // In the same go: who sees the change also sees that the file is open, and not that its writer has died.
+                let file = d.vfs.opens.open(ino, true, || OpenFile::new(ino, staged_body, None));
+                file.set_writing(Writing::Dirty);
+                opening.get_or_init(|| file.clone());
+                Ok(file)
             })
             .await;
-        let ino = match made {
-            Ok(ino) => ino,
+        let file = match made {
+            Ok(file) => file,
             Err(error) => {
+                if let Some(file) = opened.get() {
+                    self.opens.close(file, true);
+                }
                 if let Err(error) = self.discard_body(&body).await {
                     tracing::warn!("the bytes of a file that could not be made stay: {error}");
                 }
                 return Err(error);
             }
         };
-        let file = self.opens.open(ino, true, || OpenFile::new(ino, body, None));
-        file.set_writing(Writing::Dirty);
-        let attr = self.getattr(ino, None).await?;
+        let attr = self.getattr(file.ino, None).await?;
         let how = OpenHow { write: true, ..how };
         let fh = self.handles.add_file(file, how);
         Ok((

@@ -3,11 +3,13 @@
 mod attention;
 mod attributes;
 mod day;
+mod faults;
 mod freshness;
 mod model;
 mod moves;
 mod originals;
 mod pins;
+mod races;
 mod rig;
 mod saves;
 mod tree;

@@ -1,4 +1,4 @@
-//! A drive on a store in memory, with a clock that moves when a test says so.
+//! A drive, mostly on a store in memory, with a clock that moves when a test says so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,27 @@ use crate::vfs::{Attr, Caller, Lookup, OpenHow, Parts, RenameMode, Result, Vfs, 
 /// The first program.
 pub const ME: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 
-pub struct Rig {
+/// A drive, as programs and the clock see it.
+pub struct Drive {
     pub vfs: Vfs,
-    pub store: MemoryStore,
     pub clock: Arc<ManualClock>,
+}
+
+/// A drive on a store in memory.
+pub struct Rig {
+    drive: Drive,
+    pub store: MemoryStore,
     dir: tempfile::TempDir,
     config: VfsConfig,
     uploader: UploaderConfig,
+}
+
+impl std::ops::Deref for Rig {
+    type Target = Drive;
+
+    fn deref(&self) -> &Drive {
+        &self.drive
+    }
 }
 
 pub fn name(text: &str) -> Name {
@@ -46,9 +60,8 @@ impl Rig {
         let dir = memory_dir();
         let vfs = start(&store, &clock, dir.path(), &config, &uploader).await;
         Self {
-            vfs,
+            drive: Drive { vfs, clock },
             store,
-            clock,
             dir,
             config,
             uploader,
@@ -63,9 +76,34 @@ impl Rig {
     /// Ends the daemon without warning and starts another one on what it left.
     pub async fn crash(&mut self) {
         self.vfs.stop().await;
-        self.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
+        self.drive.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
     }
 
+    /// What the store holds, in the same form as [`Drive::tree`].
+    pub fn stored(&self) -> std::collections::BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = std::collections::BTreeMap::new();
+        let remote = self.store.remote();
+        let mut folders = vec![(String::new(), remote.root())];
+        while let Some((path, id)) = folders.pop() {
+            for child in remote.children(&id) {
+                let below = format!("{path}/{}", child.name);
+                match child.kind {
+                    Kind::Folder => {
+                        tree.insert(below.clone(), None);
+                        folders.push((below, child.id));
+                    }
+                    Kind::File => {
+                        let bytes = remote.bytes(&child.id).map(|b| b.to_vec()).unwrap_or_default();
+                        tree.insert(below, Some(bytes));
+                    }
+                }
+            }
+        }
+        tree
+    }
+}
+
+impl Drive {
     /// Moves the clock until everything that can be sent is sent.
     pub async fn settle(&self) {
         for round in 0..400 {
@@ -84,14 +122,15 @@ impl Rig {
         panic!("never settles: {:#?}", self.vfs.queue(None).await);
     }
 
-    /// Lets the uploader do what it can at this moment.
-    pub async fn rest(&self) {
+    /// Lets the uploader do what it can at this moment; answers whether that was all.
+    pub async fn rest(&self) -> bool {
         for _ in 0..20 {
             if self.vfs.uploader().is_some_and(|uploader| uploader.is_at_rest()) {
-                return;
+                return true;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        false
     }
 
     pub async fn at(&self, path: &str) -> Result<Attr> {
@@ -259,33 +298,10 @@ impl Rig {
         }
         tree
     }
-
-    /// What the store holds, in the same form.
-    pub fn stored(&self) -> std::collections::BTreeMap<String, Option<Vec<u8>>> {
-        let mut tree = std::collections::BTreeMap::new();
-        let remote = self.store.remote();
-        let mut folders = vec![(String::new(), remote.root())];
-        while let Some((path, id)) = folders.pop() {
-            for child in remote.children(&id) {
-                let below = format!("{path}/{}", child.name);
-                match child.kind {
-                    Kind::Folder => {
-                        tree.insert(below.clone(), None);
-                        folders.push((below, child.id));
-                    }
-                    Kind::File => {
-                        let bytes = remote.bytes(&child.id).map(|b| b.to_vec()).unwrap_or_default();
-                        tree.insert(below, Some(bytes));
-                    }
-                }
-            }
-        }
-        tree
-    }
 }
 
 /// A folder on a disk in memory, where there is one: what a real disk does to the data is not tested here.
-fn memory_dir() -> tempfile::TempDir {
+pub fn memory_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .expect("a folder")
