@@ -2,12 +2,14 @@
 //!
 //! A change is the wanted state of one node ([`Change`]), not an operation. The tree that people see is the catalog with
 //! these changes laid over it ([`Overlay`]); the uploader plans the next step that brings the store closer
-//! to the wanted state, carries it out, and asks again.
+//! to the wanted state, carries it out, and asks again. Where a store takes several files in one request, changes that are due
+//! together and ask for the same go as one, and each ends as if it had gone alone.
 
 mod brake;
 mod change;
 mod db;
 mod doubt;
+mod gather;
 mod identity;
 #[allow(clippy::module_inception)] // The noun of this folder.
 mod journal;
@@ -17,6 +19,7 @@ mod outcome;
 mod overlay;
 mod plan;
 mod steps;
+mod together;
 mod uploader;
 mod world;
 mod writer;

@@ -108,7 +108,7 @@ impl Uploader {
     }
 
     /// The entry that a step needs.
-    fn known<'a>(&self, change: &Change, remote: Option<&'a Entry>) -> Result<&'a Entry, StoreError> {
+    pub(super) fn known<'a>(&self, change: &Change, remote: Option<&'a Entry>) -> Result<&'a Entry, StoreError> {
         let id = change.id.as_ref().map_or("", ItemId::as_str);
         remote.ok_or_else(|| StoreError::new(ErrorKind::NotFound, "find what is known of", id))
     }
@@ -369,7 +369,12 @@ impl Uploader {
         Ok(Acted::Again)
     }
 
-    fn progress<'a>(&'a self, change: &'a Change, publishing: Publishing, bytes: &'a Fingerprint) -> Follow<'a> {
+    pub(super) fn progress<'a>(
+        &'a self,
+        change: &'a Change,
+        publishing: Publishing,
+        bytes: &'a Fingerprint,
+    ) -> Follow<'a> {
         self.sent.lock().insert(change.ino, Sent::default());
         Follow {
             uploader: self,
@@ -450,7 +455,7 @@ fn verify(new: &Entry, sent: &Fingerprint) -> Result<(), StoreError> {
 
 /// What the end of an upload does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Publishing {
+pub(super) enum Publishing {
     /// Another item is in the store, and a second one if it is repeated.
     Makes,
     /// The item is the same as before; repeating it changes nothing.
@@ -458,7 +463,7 @@ enum Publishing {
 }
 
 /// Follows one upload: keeps how far it got in the journal, and stops it when newer bytes come.
-struct Follow<'a> {
+pub(super) struct Follow<'a> {
     uploader: &'a Uploader,
     change: &'a Change,
     publishing: Publishing,

@@ -9,17 +9,20 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::http::{Class, Context, with_context};
 use crate::model::{Entry, Ino, Kind, SharedClock, Timestamp};
-use crate::store::{Capabilities, ErrorKind, IdScheme, Retry, SharedStore, SiblingNames, StoreError};
+use crate::store::{Batches, Capabilities, ErrorKind, IdScheme, Retry, SharedStore, SiblingNames, StoreError};
 
 use super::brake::{self, Brake};
+use super::gather::{Due, LINGER, gather};
 use super::outcome::{self, Verdict};
 use super::plan::{Facts, Folder, Occupant, Step, plan};
 use super::world::World;
-use super::{Change, Durability, Journal, Place, Placing, State, Ticket, Write};
+use super::{Change, Durability, Journal, Overlay, Place, Placing, State, Ticket, Write};
 
 /// Nodes worked on at the same time.
 const NODES_IN_FLIGHT_MAX: usize = 16;
-/// Bodies uploaded at the same time.
+/// Due changes that are looked at for what may go together.
+const DUE_MAX: usize = 1_000;
+/// Bodies uploaded at the same time, or groups of them.
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
 /// Steps of one node without a pause: more means that planning does not converge.
 const STEPS_MAX: usize = 16;
@@ -52,10 +55,12 @@ pub struct Uploader {
     pub(super) clock: SharedClock,
     config: UploaderConfig,
     in_flight: Mutex<HashSet<Ino>>,
+    /// Changes that failed together with others, for a reason that may lie in one of them: the next time each goes alone.
+    pub(super) alone: Mutex<HashSet<Ino>>,
     pub(super) sent: Mutex<HashMap<Ino, Sent>>,
     nodes: Arc<Semaphore>,
     /// Held shared by every step, and alone by the move of a folder whose path is in the ids below it.
-    paths: tokio::sync::RwLock<()>,
+    pub(super) paths: tokio::sync::RwLock<()>,
     pub(super) uploads: Semaphore,
     brake: Mutex<Brake>,
     stop: watch::Sender<bool>,
@@ -85,6 +90,7 @@ impl Uploader {
             clock,
             config,
             in_flight: Mutex::default(),
+            alone: Mutex::default(),
             sent: Mutex::default(),
             nodes: Arc::new(Semaphore::new(NODES_IN_FLIGHT_MAX)),
             paths: tokio::sync::RwLock::default(),
@@ -131,34 +137,61 @@ impl Uploader {
 
     /// Starts what is ready; answers when the next change will be.
     fn start_ready(self: &Arc<Self>) -> Option<Timestamp> {
+        if self.nodes.available_permits() == 0 {
+            return None;
+        }
         let now = self.clock.now();
         let guard = self.journal.lock();
         let mut in_flight = self.in_flight.lock();
-        for (at, ino) in guard.overlay().schedule() {
-            if at > now {
-                return Some(at);
-            }
-            if in_flight.contains(&ino) {
-                continue;
-            }
+        let (due, later) = self.due(guard.overlay(), &in_flight, now);
+        let (groups, next) = gather(due, now, &self.capabilities().batches);
+        for group in groups {
             let Ok(permit) = self.nodes.clone().try_acquire_owned() else {
                 return None;
             };
-            in_flight.insert(ino);
+            in_flight.extend(&group);
             let uploader = self.clone();
             tokio::spawn(with_context(Context::of(Class::Upload), async move {
-                uploader.drive(ino).await;
-                uploader.in_flight.lock().remove(&ino);
-                uploader.sent.lock().remove(&ino);
+                uploader.drive_together(group.clone()).await;
+                for ino in &group {
+                    uploader.in_flight.lock().remove(ino);
+                    uploader.sent.lock().remove(ino);
+                }
                 drop(permit);
                 uploader.journal.wake();
             }));
         }
-        None
+        match (next, later) {
+            (Some(next), Some(later)) => Some(next.min(later)),
+            (next, later) => next.or(later),
+        }
+    }
+
+    /// What is due now, and what may go with it; and when the first of the rest will be.
+    fn due(&self, overlay: &Overlay, in_flight: &HashSet<Ino>, now: Timestamp) -> (Vec<Due>, Option<Timestamp>) {
+        let (horizon, most) = match self.capabilities().batches == Batches::NONE {
+            true => (now, NODES_IN_FLIGHT_MAX),
+            false => (now.plus(LINGER), DUE_MAX),
+        };
+        let mut due = Vec::new();
+        for (at, ino) in overlay.schedule() {
+            if at > horizon || due.len() >= most {
+                return (due, Some(at).filter(|at| *at > now));
+            }
+            if let Some(change) = overlay.get(ino).filter(|_| !in_flight.contains(&ino)) {
+                due.push(Due {
+                    ino,
+                    at,
+                    likeness: self.likeness(change),
+                    bytes: change.staged.as_ref().map_or(0, |staged| staged.size),
+                });
+            }
+        }
+        (due, None)
     }
 
     /// One step after the other, until the node rests.
-    async fn drive(&self, ino: Ino) {
+    pub(super) async fn drive(&self, ino: Ino) {
         for _ in 0..STEPS_MAX {
             let Some((change, step, acted)) = self.step(ino).await else {
                 return;
@@ -198,7 +231,7 @@ impl Uploader {
     }
 
     /// A change, its next step, what the store was last known to hold of it, and the commit that this rests on.
-    async fn planned(&self, ino: Ino) -> Option<(Arc<Change>, Step, Option<Arc<Entry>>, u64)> {
+    pub(super) async fn planned(&self, ino: Ino) -> Option<(Arc<Change>, Step, Option<Arc<Entry>>, u64)> {
         loop {
             let (change, decided) = {
                 let guard = self.journal.lock();
@@ -317,7 +350,7 @@ impl Uploader {
         Some(guard.commit(vec![Write::Put(Box::new(change))], durability))
     }
 
-    async fn failed(&self, change: &Change, step: &Step, error: &StoreError) {
+    pub(super) async fn failed(&self, change: &Change, step: &Step, error: &StoreError) {
         if *self.stop.borrow() && error.kind == ErrorKind::Network && error.retry == Retry::Never {
             // It was not sent because the mount ends, which is no failure: the next mount begins where this one stopped.
             return;

@@ -113,6 +113,15 @@ impl StoreError {
         self
     }
 
+    /// The same failure, as told of another item of the same request.
+    pub fn about(&self, item: impl Into<String>) -> Self {
+        let told = Self::new(self.kind.clone(), self.operation, item).retry(self.retry);
+        match &self.source {
+            Some(source) => told.because(source.to_string()),
+            None => told,
+        }
+    }
+
     /// Whether the cause is the line, the server or the allowance, so that the same request may work later.
     pub fn is_transient(&self) -> bool {
         match self.kind {

@@ -4,6 +4,7 @@
 //! journal. What a server lacks and can be composed from other calls is declared in [`Capabilities`] and composed once,
 //! above the stores.
 
+mod batches;
 mod capabilities;
 mod error;
 pub mod from_http;
@@ -25,6 +26,7 @@ use futures_util::stream::BoxStream;
 
 use crate::model::{ContentVersion, Encoding, Entry, FieldChanges, ItemId, Kind, Name, Timestamp};
 
+pub use batches::{Batches, NewFile};
 pub use capabilities::{
     Capabilities, ChangeFeed, CreateFile, CreateFolder, IdScheme, MoveFile, MoveFolder, Overwrite, Reads, RenameFile,
     SiblingNames, Sizes, Support,
@@ -206,6 +208,18 @@ pub trait Store: Send + Sync + 'static {
         progress: &dyn Progress,
     ) -> Result<Entry>;
 
+    /// New files of different names, all with the same fields, in one request as far as that goes; the outcome of each, in
+    /// order. Only as many as [`Capabilities::batches`] says.
+    async fn create_together(
+        &self,
+        parent: &ItemId,
+        files: &[NewFile<'_>],
+        fields: &FieldChanges,
+    ) -> Vec<Result<Entry>> {
+        let (_, _) = (parent, fields);
+        batches::unsupported("create together", files.iter().map(|file| file.name.as_str()))
+    }
+
     /// New content for `item` (as it was last known), and with `name` a new name in the same request. Fails with
     /// [`ErrorKind::Conflict`] when the store's version is no longer `base` (`None`: do not check).
     async fn replace(
@@ -226,6 +240,13 @@ pub trait Store: Send + Sync + 'static {
     /// Brings `item` to the name and the folders of `to`, for the parts that the store can change natively. An item
     /// whose id is its path comes back with its new id.
     async fn relocate(&self, item: &Entry, to: &Placement) -> Result<Entry>;
+
+    /// Brings files into the one folder `into`, out of all others and under their names; otherwise as
+    /// [`Store::create_together`].
+    async fn relocate_together(&self, items: &[Entry], into: &ItemId) -> Vec<Result<Entry>> {
+        let _ = into;
+        batches::unsupported("relocate together", items.iter().map(|item| item.id.as_str()))
+    }
 
     /// Whether a move of the file `item` into the folder `into` is beyond [`Store::relocate`], although files move in
     /// general (im4: to another project). Such a move is EXDEV, so that programs copy and delete. Pure.
@@ -249,6 +270,11 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a file from everywhere, or a folder that the caller has seen to be empty; a store whose server would
     /// delete recursively checks for emptiness once more ([`ErrorKind::NotEmpty`]). The root is refused.
     async fn remove(&self, item: &Entry) -> Result<()>;
+
+    /// Removes files from everywhere; otherwise as [`Store::create_together`].
+    async fn remove_together(&self, items: &[Entry]) -> Vec<Result<()>> {
+        batches::unsupported("remove together", items.iter().map(|item| item.id.as_str()))
+    }
 
     /// Sets fields of one item or, with equal values, of many. Answers the items' new entries in order.
     async fn set_fields(&self, items: &[Entry], changes: &FieldChanges) -> Result<Vec<Entry>>;

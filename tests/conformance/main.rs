@@ -74,6 +74,10 @@ macro_rules! cases {
                 the_feed_tells_what_changed,
                 a_search_finds_by_name,
                 an_account_is_told_without_a_secret;
+            together:
+                new_files_in_one_call,
+                moves_in_one_call,
+                removals_in_one_call;
             failing:
                 every_kind_of_trouble_is_an_error_and_nothing_else,
                 a_server_in_trouble_publishes_nothing,

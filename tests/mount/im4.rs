@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
+use assetfs::emulator::common::{Action, FaultRule, When};
 use assetfs::emulator::im4::{Im4Options, Running};
 
 use crate::support::{QUICK, World, shell, text, try_shell, wait_for};
@@ -268,4 +269,69 @@ fn a_program_stays_in_its_folder_whatever_is_saved_there() {
         let now = std::fs::read_link(&link).expect("an open folder");
         assert_eq!(now, category, "after {script}");
     }
+}
+
+/// 20 uploads cost 60 requests, 20 equal field changes 40, 20 moves 40, 20 removals 20.
+#[test]
+fn what_twenty_files_ask_for_alike_costs_one_request_and_its_confirmation() {
+    let world = sample();
+    let mount = world.mount(QUICK);
+    let portraits = mount.at("Lovelace, Ada (101)/Portraits");
+    shell(
+        &mount.path(),
+        "mkdir ../set && for n in $(seq 10 29); do seq $n > ../set/f$n.txt; done; ls -lR > /dev/null",
+    );
+    for (script, requests) in [
+        // Looked at before, so that a lost answer can be told from somebody else's upload; sent; and confirmed.
+        ("cp -a ../../../set/. .", 3),
+        ("setfattr -n user.im4.caption -v 'The same' f*.txt", 2),
+        ("mv f*.txt ../Ceremony/", 2),
+        ("rm ../Ceremony/f*.txt", 1),
+    ] {
+        let asked = world.requests(&mount, || {
+            shell(&portraits, script);
+        });
+        assert_eq!(asked.api, requests, "{script}: {asked:?}");
+        let project = world.server().project(101).expect("the project");
+        let category = if script.contains("Ceremony") { 2 } else { 1 };
+        let files = project
+            .files
+            .values()
+            .filter(|file| file.name.starts_with('f') && file.name.ends_with(".txt"));
+        let files: Vec<_> = files.collect();
+        assert_eq!(files.len(), if script.starts_with("rm") { 0 } else { 20 }, "{script}");
+        for file in files {
+            let number: usize = file.name[1..3].parse().expect("a number");
+            let bytes: String = (1..=number).map(|line| format!("{line}\n")).collect();
+            assert_eq!(file.bytes, bytes.as_bytes(), "{}", file.name);
+            assert_eq!(file.category, category, "{script}");
+            let caption = if script.starts_with("cp") { "" } else { "The same" };
+            assert_eq!(file.caption, caption, "{script}");
+        }
+    }
+}
+
+/// Each of many uploads whose one answer was lost is found, and none is sent again.
+#[test]
+fn many_uploads_whose_answer_is_lost_are_there_once_also_after_a_crash() {
+    let world = sample();
+    let upload = "POST /api/project/{id}/files/category/{id}";
+    let rule = FaultRule::new(upload, When::First(1), Action::ApplyThenDropAnswer);
+    world.faults().add(rule);
+    let mount = world.mount(QUICK);
+    shell(
+        &mount.at("Lovelace, Ada (101)/Ceremony"),
+        "for n in $(seq 10 29); do seq $n > f$n.txt; done",
+    );
+    wait_for("the upload is taken", || world.counters().of(upload) >= 1);
+    mount.kill_daemon();
+    drop(mount);
+    let mount = world.mount(QUICK);
+    mount.sync();
+    let project = world.server().project(101).expect("the project");
+    let mut names: Vec<_> = project.files.values().map(|file| file.name.clone()).collect();
+    names.retain(|name| name.ends_with(".txt") && name.starts_with('f'));
+    names.sort();
+    let wanted: Vec<String> = (10..30).map(|n| format!("f{n}.txt")).collect();
+    assert_eq!(names, wanted);
 }

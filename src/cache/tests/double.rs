@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use crate::http::{Class, current_context};
 use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, hex};
 use crate::store::{
-    Account, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result,
-    SiblingNames, Sizes, Store, StoreError, Support,
+    Account, Batches, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind,
+    FieldName, Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile,
+    Result, SiblingNames, Sizes, Store, StoreError, Support,
 };
 
 /// Bytes per step of a stream.
@@ -332,6 +332,7 @@ fn capabilities(reads: Reads) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: u64::MAX,
+        batches: Batches::NONE,
         search: Support::No,
         groups: Groups::NONE,
         alters_content: false,

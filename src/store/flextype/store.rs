@@ -11,9 +11,9 @@ use crate::http::{self, Client, header};
 use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, SharedClock};
 use crate::store::from_http::from_http;
 use crate::store::{
-    Account, Body, ByteStream, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile, Result,
-    SiblingNames, Sizes, Store, Support,
+    Account, Batches, Body, ByteStream, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind,
+    FieldName, Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Reads, RenameFile,
+    Result, SiblingNames, Sizes, Store, Support,
 };
 
 use super::api::{Api, Looked, Noun, failure};
@@ -90,6 +90,7 @@ fn capabilities(config: &FlextypeConfig) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: Some(config.file_bytes_max),
         rename_bytes_max: config.file_bytes_max,
+        batches: Batches::NONE,
         search: Support::No,
         groups: Groups::NONE,
         alters_content: true,

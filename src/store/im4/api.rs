@@ -230,14 +230,14 @@ impl Api {
         decoded.collect()
     }
 
-    /// Uploads one file.
-    pub(super) async fn upload(&self, project: u64, category: u64, part: Part, about: About) -> Result<Value> {
+    /// Uploads files, in one request.
+    pub(super) async fn upload(&self, project: u64, category: u64, files: Vec<Part>, about: About) -> Result<Value> {
         let url = self.files_url(project, &["category", &category.to_string()]);
         let request = Request::new(Method::POST, url, "POST /project/{id}/files/category/{id}")
-            .multipart(vec![part])
+            .multipart(files)
             .patience(LONG_WORK);
         let answer = self.call(request, about).await?;
-        // The file is there whatever the answer looks like.
+        // The files are there whatever the answer looks like.
         Self::json(&answer, about).map_err(|error| error.retry(Retry::Ambiguous))
     }
 }

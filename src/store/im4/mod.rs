@@ -24,6 +24,7 @@ mod spool;
 mod store;
 #[cfg(test)]
 mod tests;
+mod together;
 mod write;
 
 /// Reads `bytes` as every kind of answer of a server: for a fuzzer, since no answer may make this panic.

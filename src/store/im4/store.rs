@@ -1,6 +1,6 @@
 //! The store itself: the interface on one side, the pieces of this module on the other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, hash_map};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::http::{Client, Request, Url};
 use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, Name, SharedClock};
 use crate::store::{
-    Account, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind, FieldName,
-    Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile,
-    Result, Retry, SiblingNames, Sizes, Store, StoreError, Support,
+    Account, Batches, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind,
+    FieldName, Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, NewFile, Overwrite, Placement, Progress, Query,
+    Reads, RenameFile, Result, Retry, SiblingNames, Sizes, Store, StoreError, Support,
 };
 
 use super::api::{About, Api};
@@ -24,11 +24,16 @@ use super::config::Im4Config;
 use super::decode::{self, File};
 use super::ids::Place;
 use super::projects::{self, Memory, Sought};
-use super::write::{self, NewFile};
-use super::{fields, finding};
+use super::write::{self, Upload};
+use super::{fields, finding, together};
 
 /// Largest file that is sent again for the sake of another name, in bytes.
 const RENAME_BYTES_MAX: u64 = 2 << 30;
+/// Files of one upload: PHP leaves out those beyond its `max_file_uploads`, without a word, and that is 20 unless the site
+/// raised it.
+const CREATE_FILES_MAX: usize = 20;
+/// Bytes of one upload of several files: what is sent again when the line breaks.
+const CREATE_BYTES_MAX: u64 = 32 << 20;
 /// Entries in one batch of a listing.
 const BATCH_ENTRIES: usize = 1_000;
 
@@ -154,6 +159,33 @@ impl Im4Store {
         Ok((project, listed.category, candidates.collect()))
     }
 
+    /// The file, fresh, when it still lies where it was last seen: a category is asked for once, however many are looked for.
+    async fn among(
+        &self,
+        item: &ItemId,
+        looked: &mut HashMap<(u64, u64), HashMap<u64, File>>,
+    ) -> Result<Option<Entry>> {
+        let (api, memory) = self.parts();
+        let Place::File(project, id) = Place::of(item)? else {
+            return Ok(None);
+        };
+        let Some(category) = memory.category_of(project, id) else {
+            return Ok(None);
+        };
+        let files = match looked.entry((project, category)) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(unknown) => {
+                let files = match projects::category_files(api, memory, project, category).await {
+                    Ok(files) => files,
+                    Err(error) if error.is_not_found() => Vec::new(),
+                    Err(error) => return Err(error),
+                };
+                unknown.insert(files.into_iter().map(|file| (file.id, file)).collect())
+            }
+        };
+        Ok(files.get(&id).map(|file| projects::file_entry(project, file)))
+    }
+
     async fn download(&self, file: &Entry) -> Result<(u64, BoxStream<'static, Result<Piece>>)> {
         let (project, category, candidates) = self.candidates(file).await?;
         let api = &self.inner.api;
@@ -199,6 +231,13 @@ fn capabilities(config: &Im4Config) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: RENAME_BYTES_MAX,
+        batches: Batches {
+            create_files_max: CREATE_FILES_MAX,
+            create_bytes_max: CREATE_BYTES_MAX,
+            relocate_files_max: write::IDS_A_REQUEST,
+            remove_files_max: write::IDS_A_REQUEST,
+            set_fields_files_max: write::IDS_A_REQUEST,
+        },
         search: Support::Yes,
         groups: Groups {
             recent: Support::Yes,
@@ -419,13 +458,23 @@ impl Store for Im4Store {
         };
         let (api, memory) = self.parts();
         let name = name.to_store();
-        let new = NewFile {
+        let new = Upload {
             project,
             category,
             name: &name,
             body,
         };
         write::create(api, memory, &new, fields, progress).await
+    }
+
+    async fn create_together(
+        &self,
+        parent: &ItemId,
+        files: &[NewFile<'_>],
+        fields: &FieldChanges,
+    ) -> Vec<Result<Entry>> {
+        let (api, memory) = self.parts();
+        together::create(api, memory, parent, files, fields).await
     }
 
     async fn create_folder(&self, parent: &ItemId, _name: &Name) -> Result<Entry> {
@@ -456,6 +505,16 @@ impl Store for Im4Store {
             Place::Category(..) => unsupported("im4 cannot move a file to another project"),
             Place::Root | Place::Project(_) | Place::File(..) => unsupported("files lie in categories"),
         }
+    }
+
+    async fn relocate_together(&self, items: &[Entry], into: &ItemId) -> Vec<Result<Entry>> {
+        let (api, memory) = self.parts();
+        together::recategorise(api, memory, items, into).await
+    }
+
+    async fn remove_together(&self, items: &[Entry]) -> Vec<Result<()>> {
+        let (api, memory) = self.parts();
+        together::remove(api, memory, items).await
     }
 
     fn crosses(&self, item: &Entry, into: &Entry) -> bool {
@@ -491,9 +550,13 @@ impl Store for Im4Store {
             }
         }
         write::set_fields(api, memory, &files, changes).await?;
+        let mut looked: HashMap<(u64, u64), HashMap<u64, File>> = HashMap::new();
         let mut entries = Vec::with_capacity(items.len());
         for item in items {
-            entries.push(self.stat(&item.id).await?);
+            entries.push(match self.among(&item.id, &mut looked).await? {
+                Some(entry) => entry,
+                None => self.stat(&item.id).await?,
+            });
         }
         Ok(entries)
     }

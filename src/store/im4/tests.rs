@@ -1,5 +1,7 @@
 //! The store against the built-in server.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,25 +16,25 @@ use super::ids::Place;
 use super::projects::{self, Memory};
 
 /// Files named in one address.
-const IDS_A_REQUEST: usize = 200;
+pub(super) const IDS_A_REQUEST: usize = 200;
 /// Files whose order can be set: all of them must be named in one address.
 const ORDERED_MAX: usize = 700;
 
 /// What is noted before an upload: the files of its name that were there already, so that after a lost answer ours can be
 /// told from them.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Before {
-    ids: Vec<u64>,
+pub(super) struct Before {
+    pub(super) ids: Vec<u64>,
 }
 
 impl Before {
-    fn of(progress: &dyn Progress) -> Option<Self> {
+    pub(super) fn of(progress: &dyn Progress) -> Option<Self> {
         progress
             .resume()
             .and_then(|resume| serde_json::from_str(&resume.upload).ok())
     }
 
-    fn save(&self, progress: &dyn Progress) {
+    pub(super) fn save(&self, progress: &dyn Progress) {
         let upload = serde_json::json!(self).to_string();
         progress.save(&Resume {
             upload,
@@ -43,16 +43,16 @@ impl Before {
     }
 }
 
-/// Where a new file goes.
-pub(super) struct NewFile<'a> {
+/// A new file and where it goes.
+pub(super) struct Upload<'a> {
     pub(super) project: u64,
     pub(super) category: u64,
     pub(super) name: &'a str,
     pub(super) body: &'a Body,
 }
 
-impl NewFile<'_> {
-    fn about(&self) -> About {
+impl Upload<'_> {
+    pub(super) fn about(&self) -> About {
         About {
             operation: "upload",
             place: Place::Category(self.project, self.category),
@@ -62,9 +62,22 @@ impl NewFile<'_> {
     /// Files of this name, and of this size where sizes are told.
     async fn namesakes(&self, api: &Api, memory: &Memory) -> Result<Vec<u64>> {
         let files = projects::category_files(api, memory, self.project, self.category).await?;
+        Ok(self.fitting(&files))
+    }
+
+    /// Those among `files`.
+    pub(super) fn fitting(&self, files: &[File]) -> Vec<u64> {
         let fits =
             |file: &&File| file.name == self.name && file.size_bytes.is_none_or(|size| size == self.body.size_bytes());
-        Ok(files.iter().filter(fits).map(|file| file.id).collect())
+        files.iter().filter(fits).map(|file| file.id).collect()
+    }
+
+    /// It as a part of a request.
+    pub(super) fn part(&self) -> Part {
+        let content = self.body.clone();
+        let stream = http::Body::stream(self.body.size_bytes(), move || content.stream());
+        let mime = mime_guess::from_path(self.name).first_or_octet_stream();
+        Part::file("files[]", self.name, mime.essence_str(), stream)
     }
 }
 
@@ -72,7 +85,7 @@ impl NewFile<'_> {
 pub(super) async fn create(
     api: &Api,
     memory: &Memory,
-    new: &NewFile<'_>,
+    new: &Upload<'_>,
     wanted: &FieldChanges,
     progress: &dyn Progress,
 ) -> Result<Entry> {
@@ -99,7 +112,7 @@ pub(super) async fn create(
 }
 
 /// The file that an earlier attempt uploaded without learning so: one of this name that was not there before it.
-async fn adopted(api: &Api, memory: &Memory, new: &NewFile<'_>, progress: &dyn Progress) -> Result<Option<u64>> {
+async fn adopted(api: &Api, memory: &Memory, new: &Upload<'_>, progress: &dyn Progress) -> Result<Option<u64>> {
     let Some(before) = Before::of(progress) else {
         return Ok(None);
     };
@@ -107,7 +120,7 @@ async fn adopted(api: &Api, memory: &Memory, new: &NewFile<'_>, progress: &dyn P
     Ok(now.into_iter().filter(|id| !before.ids.contains(id)).max())
 }
 
-async fn upload(api: &Api, memory: &Memory, new: &NewFile<'_>, progress: &dyn Progress) -> Result<u64> {
+async fn upload(api: &Api, memory: &Memory, new: &Upload<'_>, progress: &dyn Progress) -> Result<u64> {
     let about = new.about();
     Before {
         ids: new.namesakes(api, memory).await?,
@@ -116,11 +129,7 @@ async fn upload(api: &Api, memory: &Memory, new: &NewFile<'_>, progress: &dyn Pr
     if !progress.may_publish().await {
         return Err(about.error(ErrorKind::Cancelled).retry(Retry::After(Duration::ZERO)));
     }
-    let content = new.body.clone();
-    let stream = http::Body::stream(new.body.size_bytes(), move || content.stream());
-    let mime = mime_guess::from_path(new.name).first_or_octet_stream();
-    let part = Part::file("files[]", new.name, mime.essence_str(), stream);
-    let answer = api.upload(new.project, new.category, part, about).await?;
+    let answer = api.upload(new.project, new.category, vec![new.part()], about).await?;
     progress.sent(new.body.size_bytes());
     decode::ids(&answer).last().copied().ok_or_else(|| {
         let unclear = about.error(ErrorKind::Protocol).retry(Retry::Ambiguous);
@@ -133,7 +142,7 @@ fn joined(ids: &[u64]) -> String {
 }
 
 /// `set-metadata` for files of one project, all with the same values.
-async fn set_metadata(api: &Api, project: u64, ids: &[u64], metadata: &[(&str, String)]) -> Result<()> {
+pub(super) async fn set_metadata(api: &Api, project: u64, ids: &[u64], metadata: &[(&str, String)]) -> Result<()> {
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(name, text)| (*name, text.as_str())).collect();
     for ids in ids.chunks(IDS_A_REQUEST) {
         let about = About {
@@ -200,7 +209,7 @@ async fn apply_filter(api: &Api, project: u64, ids: &[u64], preset: &str) -> Res
     Ok(())
 }
 
-async fn apply(api: &Api, memory: &Memory, project: u64, ids: &[u64], wishes: &Wishes) -> Result<()> {
+pub(super) async fn apply(api: &Api, memory: &Memory, project: u64, ids: &[u64], wishes: &Wishes) -> Result<()> {
     if !wishes.metadata.is_empty() {
         set_metadata(api, project, ids, &wishes.metadata).await?;
     }
@@ -254,29 +263,44 @@ pub(super) async fn recategorise(api: &Api, memory: &Memory, project: u64, id: u
     memory.forget(project);
     moved?;
     let files = projects::category_files(api, memory, project, category).await?;
-    files.into_iter().find(|file| file.id == id).ok_or_else(|| {
-        let refused = Place::File(project, id).error(ErrorKind::Denied, "move");
-        refused.because("the server accepted the other category and did not take it over")
-    })
+    files
+        .into_iter()
+        .find(|file| file.id == id)
+        .ok_or_else(|| not_moved(project, id))
+}
+
+/// The server said yes to the other category, and the file is not there.
+pub(super) fn not_moved(project: u64, id: u64) -> StoreError {
+    let refused = Place::File(project, id).error(ErrorKind::Denied, "move");
+    refused.because("the server accepted the other category and did not take it over")
+}
+
+/// Deletes files of one project, at most [`IDS_A_REQUEST`]; answers those that the server names as deleted.
+pub(super) async fn delete(api: &Api, memory: &Memory, project: u64, ids: &[u64]) -> Result<Vec<u64>> {
+    let about = About {
+        operation: "remove",
+        place: ids
+            .first()
+            .map_or(Place::Project(project), |id| Place::File(project, *id)),
+    };
+    let url = api.files_url(project, &[&joined(ids)]);
+    let request = Request::new(Method::DELETE, url, "DELETE /project/{id}/files/{ids}");
+    let answer = api.call(request, about).await;
+    memory.forget(project);
+    Ok(Api::json(&answer?, about)
+        .map(|told| decode::ids(&told))
+        .unwrap_or_default())
 }
 
 /// Deletes a file; one that a product uses is kept by the server.
 pub(super) async fn remove(api: &Api, memory: &Memory, project: u64, id: u64) -> Result<()> {
+    if delete(api, memory, project, &[id]).await?.contains(&id) {
+        return Ok(());
+    }
     let about = About {
         operation: "remove",
         place: Place::File(project, id),
     };
-    let url = api.files_url(project, &[&id.to_string()]);
-    let request = Request::new(Method::DELETE, url, "DELETE /project/{id}/files/{ids}");
-    let answer = api.call(request, about).await;
-    memory.forget(project);
-    let answer = answer?;
-    let told = Api::json(&answer, about)
-        .map(|told| decode::ids(&told))
-        .unwrap_or_default();
-    if told.contains(&id) {
-        return Ok(());
-    }
     // Not named: kept because it is in use, or gone before (perhaps by an attempt whose answer was lost).
     match projects::file(api, memory, project, id).await {
         Ok(_) => {

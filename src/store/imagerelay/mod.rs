@@ -50,9 +50,9 @@ use self::templates::Templates;
 use crate::http::{Client, Secret, Url};
 use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, SharedClock, Timestamp};
 use crate::store::{
-    Account, Body, Capabilities, ChangeFeed, Changes, Collection, CreateFile, CreateFolder, Download, FieldName, Group,
-    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile, Result,
-    SiblingNames, Sizes, Store, Support, UrlImport,
+    Account, Batches, Body, Capabilities, ChangeFeed, Changes, Collection, CreateFile, CreateFolder, Download,
+    FieldName, Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads,
+    RenameFile, Result, SiblingNames, Sizes, Store, Support, UrlImport,
 };
 
 /// Reads `bytes` as every kind of answer of the service: for a fuzzer, since no answer may make this panic.
@@ -188,6 +188,7 @@ fn capabilities(rename_bytes_max: u64) -> Capabilities {
         listing_lag_max: Duration::from_secs(300),
         file_bytes_max: None,
         rename_bytes_max,
+        batches: Batches::NONE,
         search: Support::Yes,
         groups: Groups {
             tags: Support::Yes,

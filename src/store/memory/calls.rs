@@ -12,8 +12,8 @@ use super::{FieldsListed, MemoryStore, NameRule, Op};
 use crate::model::{Availability, ContentVersion, Encoding, Entry, FieldChanges, ItemId, Kind, Name, Timestamp};
 use crate::store::{
     Account, Body, BundlePart, ByteStream, Capabilities, ChangeFeed, Changes, Collection, CreateFile, CreateFolder,
-    Download, ErrorKind, FieldName, Group, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads,
-    RenameFile, Result, Retry, Sizes, Store, StoreError,
+    Download, ErrorKind, FieldName, Group, Listing, MoveFile, MoveFolder, NewFile, Overwrite, Placement, Progress,
+    Query, Reads, RenameFile, Result, Retry, Sizes, Store, StoreError,
 };
 
 /// Fields of this prefix are the server's own.
@@ -26,7 +26,7 @@ const SINGLE_FIELD: &str = "caption";
 const READ_PART_BYTES: usize = 64 << 10;
 
 impl MemoryStore {
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -48,7 +48,7 @@ impl MemoryStore {
     }
 
     /// Whether files or folders may be made at the depth of `parent`.
-    fn check_level(&self, operation: &'static str, parent: &ItemId, kind: Kind) -> Result<()> {
+    pub(super) fn check_level(&self, operation: &'static str, parent: &ItemId, kind: Kind) -> Result<()> {
         let depth = {
             let tree = self.tree.lock();
             tree.get(parent, operation)?;
@@ -74,7 +74,7 @@ impl MemoryStore {
     }
 
     /// Whether the parts of a relocation that change are native here.
-    fn check_relocation(&self, item: &Entry, to: &Placement) -> Result<()> {
+    pub(super) fn check_relocation(&self, item: &Entry, to: &Placement) -> Result<()> {
         let can = &self.capabilities;
         let renamed = item.name != to.name;
         let moved = item.parents != to.parents;
@@ -166,7 +166,7 @@ impl MemoryStore {
         Ok(())
     }
 
-    fn check_changes(&self, operation: &'static str, changes: &FieldChanges) -> Result<()> {
+    pub(super) fn check_changes(&self, operation: &'static str, changes: &FieldChanges) -> Result<()> {
         for (field, values) in changes {
             if field.starts_with(READ_ONLY_PREFIX) {
                 return Err(StoreError::new(ErrorKind::Denied, operation, field).because("the field is read-only"));
@@ -270,7 +270,7 @@ impl Store for MemoryStore {
         match fate {
             Fate::AnswerLost => Err(StoreError::new(ErrorKind::Network, "read file", file.id.as_str())
                 .retry(Retry::After(std::time::Duration::ZERO))),
-            Fate::Answered | Fate::CutAfter(_) => Ok(download),
+            Fate::Answered | Fate::CutAfter(_) | Fate::Partly(_) => Ok(download),
         }
     }
 
@@ -363,6 +363,23 @@ impl Store for MemoryStore {
             tree.write("replace", self.now(), &item.id, content)?
         };
         fate.deliver("replace", item.id.as_str(), entry)
+    }
+
+    async fn create_together(
+        &self,
+        parent: &ItemId,
+        files: &[NewFile<'_>],
+        fields: &FieldChanges,
+    ) -> Vec<Result<Entry>> {
+        self.make_together(parent, files, fields).await
+    }
+
+    async fn relocate_together(&self, items: &[Entry], into: &ItemId) -> Vec<Result<Entry>> {
+        self.move_together(items, into).await
+    }
+
+    async fn remove_together(&self, items: &[Entry]) -> Vec<Result<()>> {
+        self.delete_together(items).await
     }
 
     async fn create_folder(&self, parent: &ItemId, name: &Name) -> Result<Entry> {
@@ -582,7 +599,7 @@ enum Pages {
 fn flow(bytes: Bytes, fate: Fate, file: &Entry) -> ByteStream {
     let cut = match fate {
         Fate::CutAfter(after) => Some(after.min(bytes.len() as u64) as usize),
-        Fate::Answered | Fate::AnswerLost => None,
+        Fate::Answered | Fate::AnswerLost | Fate::Partly(_) => None,
     };
     let sent = bytes.slice(..cut.unwrap_or(bytes.len()));
     let offsets = (0..sent.len()).step_by(READ_PART_BYTES);

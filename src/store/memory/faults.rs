@@ -48,6 +48,8 @@ pub enum Fault {
     Fail(ErrorKind, Retry),
     /// It is carried out, and the answer is lost on the way.
     LoseAnswer,
+    /// Of a request about several files only the first so many are carried out, and the rest is not mentioned.
+    Partly(usize),
     /// It never answers; nothing is carried out.
     Hang,
     /// It is carried out only after [`Faults::release`].
@@ -62,13 +64,14 @@ pub(super) enum Fate {
     Answered,
     AnswerLost,
     CutAfter(u64),
+    Partly(usize),
 }
 
 impl Fate {
     /// The answer of a call that was carried out, if it arrives.
     pub(super) fn deliver<T>(self, operation: &'static str, item: &str, answer: T) -> Result<T> {
         match self {
-            Fate::Answered | Fate::CutAfter(_) => Ok(answer),
+            Fate::Answered | Fate::CutAfter(_) | Fate::Partly(_) => Ok(answer),
             Fate::AnswerLost => Err(StoreError::new(ErrorKind::Network, operation, item).retry(Retry::Ambiguous)),
         }
     }
@@ -137,6 +140,7 @@ impl Faults {
         match self.next(op) {
             None => Ok(Fate::Answered),
             Some(Fault::LoseAnswer) => Ok(Fate::AnswerLost),
+            Some(Fault::Partly(files)) => Ok(Fate::Partly(files)),
             Some(Fault::CutAfter(bytes)) => Ok(Fate::CutAfter(bytes)),
             Some(Fault::Fail(kind, retry)) => Err(StoreError::new(kind, operation, item).retry(retry)),
             Some(Fault::Wait) => {

@@ -11,6 +11,7 @@ pub mod presets;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod together;
 mod tree;
 mod upload;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::NameRule;
 use crate::store::{
-    Capabilities, ChangeFeed, CreateFile, CreateFolder, Groups, IdScheme, MoveFile, MoveFolder, Overwrite, Reads,
-    RenameFile, SiblingNames, Sizes, Support,
+    Batches, Capabilities, ChangeFeed, CreateFile, CreateFolder, Groups, IdScheme, MoveFile, MoveFolder, Overwrite,
+    Reads, RenameFile, SiblingNames, Sizes, Support,
 };
 
 /// Everything works natively, at once.
@@ -34,6 +34,7 @@ pub fn whole() -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: 1 << 30,
+        batches: Batches::NONE,
         search: Support::Yes,
         groups: Groups {
             tags: Support::Yes,
@@ -108,6 +109,13 @@ pub fn like_im4() -> Capabilities {
         remove_folder: Support::No,
         sizes: Sizes::Late,
         change_feed: ChangeFeed::Relist,
+        batches: Batches {
+            create_files_max: 20,
+            create_bytes_max: 1 << 20,
+            relocate_files_max: 100,
+            remove_files_max: 100,
+            set_fields_files_max: 100,
+        },
         search: Support::No,
         groups: Groups::NONE,
         trash: None,

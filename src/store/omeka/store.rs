@@ -13,9 +13,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::http::{Client, Url};
 use crate::model::{Encoding, Entry, FieldChanges, ItemId, Kind, Name, SharedClock, Timestamp};
 use crate::store::{
-    Account, Body, Capabilities, ChangeFeed, Changes, CreateFile, CreateFolder, Download, ErrorKind, FieldName, Group,
-    Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads, RenameFile, Result,
-    SiblingNames, Sizes, Store, StoreError, Support,
+    Account, Batches, Body, Capabilities, ChangeFeed, Changes, CreateFile, CreateFolder, Download, ErrorKind,
+    FieldName, Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, Overwrite, Placement, Progress, Query, Reads,
+    RenameFile, Result, SiblingNames, Sizes, Store, StoreError, Support,
 };
 
 use super::api::Api;
@@ -251,6 +251,7 @@ fn capabilities(config: &OmekaConfig) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: config.file_bytes_max,
         rename_bytes_max: config.rename_bytes_max,
+        batches: Batches::NONE,
         search: Support::Yes,
         groups: Groups {
             tags: Support::Yes,

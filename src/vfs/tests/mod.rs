@@ -12,6 +12,7 @@ mod pins;
 mod races;
 mod rig;
 mod saves;
+mod together;
 mod tree;
 mod views;
 mod weather;

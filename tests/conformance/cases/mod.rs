@@ -8,3 +8,4 @@ pub mod finding;
 pub mod listing;
 pub mod reading;
 pub mod removing;
+pub mod together;
