@@ -62,8 +62,8 @@ async fn asked(rig: &Rig, op: Op) {
         .await
         .expect("the journal can be read");
     for _ in 0..30_000 {
-        if rig.store.faults().calls(op) > 0 {
-            return rig.rest().await;
+        if rig.store.faults().calls(op) > 0 && rig.rest().await {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
