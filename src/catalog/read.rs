@@ -87,6 +87,17 @@ impl Catalog {
         })
     }
 
+    /// The folders among the known children of `parent`, in no order that means anything.
+    pub fn subfolders(&self, parent: &ItemId) -> Result<Vec<ItemId>> {
+        self.read(|db| {
+            db.prepare_cached(
+                "SELECT n.id FROM edges AS e JOIN nodes AS n ON n.n = e.child WHERE e.parent = ?1 AND n.kind = 1",
+            )?
+            .query_map([parent.as_str()], |row| id_of(row, 0))?
+            .collect()
+        })
+    }
+
     /// Every folder that `id` is known to be in, and its name there, in the order of the folders' ids.
     pub fn parents(&self, id: &ItemId) -> Result<Vec<(ItemId, Name)>> {
         self.read(|db| {

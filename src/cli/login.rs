@@ -69,7 +69,9 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     prove(&source, &given, places)?;
 
     keep(&homes, &given, &described, &source, places)?;
+    output::say("it can be mounted now; to look around first:");
     output::line(format_args!("assetfs mount --read-only {}", args.name))?;
+    output::say("and to work:");
     output::line(format_args!("assetfs mount {}", args.name))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -133,8 +135,10 @@ fn ask_secrets(args: &Args, kind: StoreKind) -> Result<Vec<(&'static str, Secret
             lines.next().transpose().map_err(Failure::new)?.unwrap_or_default()
         } else {
             let question = question_for(secret);
-            rpassword::prompt_password(question)
-                .map_err(|e| Failure::usage(format!("nobody can be asked ({e}): use --stdin")))?
+            rpassword::prompt_password(question).map_err(|_| {
+                let what = secret.key.replace('_', " ");
+                Failure::usage(format!("there is no terminal to ask for the {what}: use --stdin"))
+            })?
         };
         let answer = answer.trim();
         match (answer.is_empty(), secret.required) {

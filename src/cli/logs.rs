@@ -76,7 +76,16 @@ fn journal(store: Option<&str>, follow: bool) -> Option<Child> {
         "--identifier",
         IDENTIFIER,
     ]);
-    reader.args(store.map(|store| format!("{STORE_FIELD}={store}")));
+    if let Some(store) = store {
+        // What a unit of ours says on standard error has no field of its own.
+        let unit = format!("assetfs@{store}.service");
+        reader.args([
+            format!("{STORE_FIELD}={store}"),
+            "+".into(),
+            format!("_SYSTEMD_UNIT={unit}"),
+        ]);
+        reader.args(["+".into(), format!("_SYSTEMD_USER_UNIT={unit}")]);
+    }
     if follow {
         reader.arg("--follow");
     }

@@ -18,6 +18,9 @@ use crate::daemon::{Failure, Status};
 use crate::model::{Access, Fields, Value};
 use crate::vfs::{Asset, AssetPage, AssetRef, FieldDiff, FieldEdit};
 
+/// What is counted while a file is applied.
+const ASSETS: &str = "assets";
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files and folders in a mount; with --from the mount that its lines are about
@@ -337,29 +340,37 @@ fn apply(file: &Path, args: &Args, places: &Places) -> Result<ExitCode, Failure>
     let (mount, _) = registry::find(&places.run, about)?;
     let mut outcome = Outcome::new(args);
     if table::is_table(file) {
+        let bar = output::counting(None, ASSETS);
         for row in table::rows(file, open(file)?)? {
             let table::Row { at, asset, edits } = row?;
             let shown = format!("{at}: {}", asset.path);
-            outcome.note(&shown, change(&mount, asset, edits, args.dry_run))?;
+            let changed = change(&mount, asset, edits, args.dry_run);
+            bar.suspend(|| outcome.note(&shown, changed))?;
+            bar.inc(1);
         }
+        bar.finish_and_clear();
         return outcome.end();
     }
-    let reader: Box<dyn BufRead> = if file == Path::new("-") {
-        Box::new(std::io::stdin().lock())
+    let (reader, lines): (Box<dyn BufRead>, _) = if file == Path::new("-") {
+        (Box::new(std::io::stdin().lock()), None)
     } else {
-        Box::new(open(file)?)
+        (Box::new(open(file)?), Some(open(file)?.split(b'\n').count() as u64))
     };
+    let bar = output::counting(lines, ASSETS);
     for (number, text) in reader.lines().enumerate() {
         let at = format!("{}:{}", file.display(), number + 1);
         let text = text.map_err(|e| Failure::new(format!("{at}: {e}")))?;
+        bar.inc(1);
         if text.trim().is_empty() {
             continue;
         }
         let line: Line = serde_json::from_str(&text).map_err(|e| Failure::usage(format!("{at}: {e}")))?;
         let (asset, edits) = edits_in(line);
         let shown = format!("{at}: {}", asset.path);
-        outcome.note(&shown, change(&mount, asset, edits, args.dry_run))?;
+        let changed = change(&mount, asset, edits, args.dry_run);
+        bar.suspend(|| outcome.note(&shown, changed))?;
     }
+    bar.finish_and_clear();
     outcome.end()
 }
 

@@ -34,6 +34,7 @@ mod thumbnail;
 mod tour;
 mod unmount;
 mod url;
+mod users;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -39,7 +39,12 @@ fn summary(report: &PinReport, keep: bool) -> String {
         0 => String::new(),
         failed => format!("; {failed} failed"),
     };
-    format!("{files} ({}) {what}{failed}", output::size(report.bytes))
+    let gone = match report.gone {
+        0 => String::new(),
+        1 => "; 1 pinned path that is there no more is forgotten".to_owned(),
+        gone => format!("; {gone} pinned paths that are there no more are forgotten"),
+    };
+    format!("{files} ({}) {what}{failed}{gone}", output::size(report.bytes))
 }
 
 #[cfg(test)]
@@ -52,7 +57,7 @@ mod tests {
             files: 2,
             bytes: 2048,
             failed: 1,
-            problems: vec![],
+            ..PinReport::default()
         };
         assert_eq!(
             summary(&report, true),
@@ -63,5 +68,13 @@ mod tests {
             ..PinReport::default()
         };
         assert_eq!(summary(&report, false), "1 file (0 B) no longer kept for good");
+        let report = PinReport {
+            gone: 1,
+            ..PinReport::default()
+        };
+        assert_eq!(
+            summary(&report, false),
+            "0 files (0 B) no longer kept for good; 1 pinned path that is there no more is forgotten"
+        );
     }
 }

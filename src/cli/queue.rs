@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{kept, output, target};
+use super::{kept, output, target, users};
 use crate::daemon::control::{Request, ask};
 use crate::daemon::places::Places;
 use crate::daemon::{Failure, Status};
@@ -24,11 +24,14 @@ pub struct Args {
     /// Whether anything is not in its store yet, of stores that are not mounted too: one line each, and exit status 1
     #[arg(long, conflicts_with_all = ["target", "json", "originals"])]
     kept: bool,
+    /// With --kept: of every user of this machine, which only root can tell
+    #[arg(long, requires = "kept")]
+    everybody: bool,
 }
 
 pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
     if args.kept {
-        return tell_kept(places);
+        return tell_kept(places, args.everybody);
     }
     let mut needs_somebody = false;
     let mut listed = Vec::new();
@@ -59,8 +62,14 @@ pub fn run(args: &Args, places: &Places) -> Result<ExitCode, Failure> {
 }
 
 /// Says which stores have something here that they do not have there.
-fn tell_kept(places: &Places) -> Result<ExitCode, Failure> {
+fn tell_kept(places: &Places, everybody: bool) -> Result<ExitCode, Failure> {
     let mut any = false;
+    if everybody {
+        for line in users::kept()? {
+            any = true;
+            output::line(line)?;
+        }
+    }
     for (mount, _) in target::all_or(places, None).unwrap_or_default() {
         let items: Vec<QueueItem> =
             serde_json::from_value(ask(&mount.socket, &Request::Queue)?).map_err(Failure::new)?;

@@ -12,6 +12,8 @@ use crate::vfs::{Attention, Event, QueueItem};
 
 /// Changes and problems that one look shows.
 const SHOWN_MAX: usize = 20;
+/// Programs that one look tells apart, those with the most requests first.
+const PROGRAMS_MAX: usize = 6;
 /// What came up lately that one look shows, the newest first.
 const EVENTS_MAX: usize = 5;
 
@@ -79,6 +81,11 @@ fn of_mount(mount: &Value) -> Result<String, Failure> {
         _ => {}
     }
     field("requests", budget(&status["budget"], &status["http"]));
+    for (name, period) in [("today", "today"), ("month", "this_month")] {
+        for (at, text) in used(&status["budget"][period]).into_iter().enumerate() {
+            field(if at == 0 { name } else { "" }, text);
+        }
+    }
     field(
         "cache",
         format!(
@@ -87,10 +94,11 @@ fn of_mount(mount: &Value) -> Result<String, Failure> {
         ),
     );
     if let Some(at) = status["last_listed"].as_str() {
-        field("listed", format!("last at {at}"));
+        field("listed", format!("last at {}", to_the_second(at)));
     }
     if let Some(text) = status["last_error"]["text"].as_str() {
-        field("error", format!("{} ({text})", plain(&status["last_error"]["at"])));
+        let at = to_the_second(plain(&status["last_error"]["at"]));
+        field("error", format!("{at} ({text})"));
     }
     let problems: Vec<Attention> = serde_json::from_value(status["problems"].clone()).map_err(Failure::new)?;
     if !problems.is_empty() {
@@ -109,6 +117,14 @@ fn of_mount(mount: &Value) -> Result<String, Failure> {
         lines.extend(events.iter().rev().take(EVENTS_MAX).map(event));
     }
     Ok(lines.join("\n"))
+}
+
+/// A time without the fraction of its second.
+fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => time.to_owned(),
+    }
 }
 
 fn event(event: &Event) -> String {
@@ -185,7 +201,7 @@ fn span(secs: u64) -> String {
 }
 
 fn budget(budget: &Value, http: &Value) -> String {
-    let mut text = format!("{} sent", number(&http["requests"]));
+    let mut text = format!("{} sent by this mount", number(&http["requests"]));
     let waiting = number(&budget["waiting"]);
     if waiting > 0 {
         text.push_str(&format!(", {waiting} wait for their turn"));
@@ -198,6 +214,32 @@ fn budget(budget: &Value, http: &Value) -> String {
         text.push_str(&format!(", the allowance is used up until {until}"));
     }
     text
+}
+
+/// What all mounts of the account used in a period and what is left, by class and by program; nothing, if nothing.
+fn used(period: &Value) -> Vec<String> {
+    let requests = number(&period["requests"]);
+    if requests == 0 {
+        return Vec::new();
+    }
+    let mut text = output::count(requests as usize, "request");
+    if let (Some(allowed), Some(left)) = (period["allowed"].as_u64(), period["left"].as_u64()) {
+        let renewed = plain(&period["renewed_at"]);
+        text = format!("{requests} of {allowed} requests, {left} left until {renewed}");
+    }
+    let mut lines = vec![text];
+    for (by, shown_max) in [("classes", usize::MAX), ("programs", PROGRAMS_MAX)] {
+        let mut parts: Vec<(&str, u64)> = period[by].as_object().map_or_else(Vec::new, |parts| {
+            parts.iter().map(|(name, used)| (name.as_str(), number(used))).collect()
+        });
+        parts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let rest: u64 = parts.iter().skip(shown_max).map(|(_, used)| used).sum();
+        parts.truncate(shown_max);
+        let mut shown: Vec<String> = parts.iter().map(|(name, used)| format!("{name} {used}")).collect();
+        shown.extend((rest > 0).then(|| format!("others {rest}")));
+        lines.extend((!shown.is_empty()).then(|| shown.join(", ")));
+    }
+    lines
 }
 
 /// A file, or a folder with the changes in it.
@@ -293,6 +335,33 @@ mod tests {
             text.contains("1 thing needs you:\n    /a.jpg\n      parked: too large\n      `assetfs retry 9`"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn times_are_told_to_the_second() {
+        assert_eq!(to_the_second("2026-11-25T14:39:15.014528988Z"), "2026-11-25T14:39:15Z");
+        assert_eq!(to_the_second("2026-11-25T14:39:15Z"), "2026-11-25T14:39:15Z");
+    }
+
+    #[test]
+    fn requests_are_told_by_class_and_by_program_with_what_is_left() {
+        let programs: serde_json::Map<String, Value> = (1..=8).map(|n| (format!("p{n}"), json!(n))).collect();
+        let today = json!({
+            "requests": 36, "allowed": 8000, "left": 7964, "renewed_at": "2026-01-03T00:00:00Z",
+            "classes": {"background": 6, "interactive": 30}, "programs": programs,
+        });
+        assert_eq!(
+            used(&today),
+            [
+                "36 of 8000 requests, 7964 left until 2026-01-03T00:00:00Z",
+                "interactive 30, background 6",
+                "p8 8, p7 7, p6 6, p5 5, p4 4, p3 3, others 3"
+            ]
+        );
+        let free = json!({"requests": 1, "classes": {"upload": 1}, "programs": {}});
+        assert_eq!(used(&free), ["1 request", "upload 1"]);
+        assert!(used(&json!({"requests": 0})).is_empty());
+        assert!(used(&Value::Null).is_empty());
     }
 
     #[test]

@@ -96,8 +96,8 @@ pub fn collect(
             }
             None if name.required => {
                 return Err(Failure::usage(format!(
-                    "no {key} for {store}: set {variable} or {variable}_FILE, or put {key}_file or {key}_command into \
-                     its section of the configuration",
+                    "no {key} for {store}: `assetfs login NAME` asks for it once and keeps it; or set {variable} or \
+                     {variable}_FILE, or put {key}_file or {key}_command into its section of the configuration",
                     key = name.key,
                     variable = name.variable,
                 )));
@@ -186,6 +186,12 @@ pub fn check_exposure(path: &Path, exposure: Exposure) -> Result<(), Failure> {
 }
 
 fn read(path: &Path, exposure: Exposure) -> Result<Secret, Failure> {
+    if std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(Failure::new(format!(
+            "{} with the secret is missing: `assetfs login NAME` asks for it again",
+            path.display()
+        )));
+    }
     check_exposure(path, exposure)?;
     let about = |e: &dyn std::fmt::Display| Failure::new(format!("cannot read {}: {e}", path.display()));
     let bytes = std::fs::metadata(path).map_err(|e| about(&e))?.len();

@@ -46,6 +46,15 @@ impl StoreKind {
         }
     }
 
+    /// What addresses of such a store look like.
+    pub fn address_example(self) -> &'static str {
+        match self {
+            StoreKind::ImageRelay => "https://api.imagerelay.com/api/v2",
+            StoreKind::Omeka | StoreKind::Im4 => "https://host/api",
+            StoreKind::Flextype => "https://host",
+        }
+    }
+
     /// Reads [`StoreKind::word`].
     pub fn parse(word: &str) -> Result<Self, Failure> {
         let known = || Self::ALL.map(Self::word);

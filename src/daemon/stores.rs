@@ -213,12 +213,21 @@ pub fn explain(plan: &Plan, error: &StoreError) -> Failure {
                 .iter()
                 .map(|secret| secret.variable)
                 .collect();
-            format!("{host} does not accept the credentials: check {}", variables.join(", "))
+            match plan.source.section.is_empty() {
+                true => format!("{host} does not accept the credentials: check {}", variables.join(", ")),
+                false => format!(
+                    "{host} does not accept the credentials: `assetfs login {}` takes new ones",
+                    plan.source.name
+                ),
+            }
         }
         ErrorKind::Network | ErrorKind::Timeout => format!("{host} cannot be reached"),
-        ErrorKind::NotFound | ErrorKind::Protocol => {
-            format!("{} is not the address of a {} API", plan.source.url, plan.source.kind)
-        }
+        ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Unsupported => format!(
+            "{} is not the address of a {} API, which looks like {}",
+            plan.source.url,
+            plan.source.kind,
+            plan.source.kind.address_example()
+        ),
         ErrorKind::Invalid
         | ErrorKind::Exists
         | ErrorKind::NotEmpty
@@ -227,7 +236,6 @@ pub fn explain(plan: &Plan, error: &StoreError) -> Failure {
         | ErrorKind::Full
         | ErrorKind::Throttled { .. }
         | ErrorKind::QuotaExhausted { .. }
-        | ErrorKind::Unsupported
         | ErrorKind::Conflict
         | ErrorKind::NotReady
         | ErrorKind::Expired
@@ -235,5 +243,10 @@ pub fn explain(plan: &Plan, error: &StoreError) -> Failure {
         | ErrorKind::Local
         | ErrorKind::Cancelled => format!("{host} cannot be used"),
     };
-    Failure::with(Status::Failed, format!("{what} ({error})"))
+    // The cause alone: what was asked, and that it was refused, is said already.
+    let cause = match &error.source {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    };
+    Failure::with(Status::Failed, format!("{what} ({cause})"))
 }

@@ -3,7 +3,6 @@
 //! Deliveries carry no signature. Who knows the secret part of the address may tell that something changed; what it is
 //! now, the store itself is asked.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +25,6 @@ use crate::vfs::Vfs;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Items that wait to be looked at; of more, the next poll tells.
 const WAITING_MAX: usize = 10_000;
-/// Deliveries that come together are one look.
-const GATHER: Duration = Duration::from_millis(100);
 /// How long the end of a mount waits for the store to take subscriptions back.
 const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(10);
 /// Pause before a subscription that failed is tried again.
@@ -71,8 +68,9 @@ impl Webhooks {
             .fallback(deliver)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(inbox);
+        let looking = vfs.clone();
         let mut tasks = vec![
-            tokio::spawn(look(vfs.clone(), waiting)),
+            tokio::spawn(async move { looking.follow_deliveries(waiting).await }),
             tokio::spawn(async move {
                 if let Err(error) = axum::serve(listener, router).await {
                     tracing::warn!(%error, "webhooks are no longer listened for");
@@ -159,15 +157,4 @@ async fn deliver(State(inbox): State<Arc<Inbox>>, method: Method, uri: Uri, body
 /// Takes equally long wherever the two differ.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
-}
-
-async fn look(vfs: Vfs, mut waiting: mpsc::Receiver<ItemId>) {
-    while let Some(first) = waiting.recv().await {
-        let mut items = HashSet::from([first]);
-        tokio::time::sleep(GATHER).await;
-        while let Ok(more) = waiting.try_recv() {
-            items.insert(more);
-        }
-        vfs.look_at_items(items).await;
-    }
 }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::model::{ChildCounts, Entry, ItemId, Kind, Timestamp};
 use crate::store::ChangeFeed;
 
+use super::rounds::ROUND_EVERY;
 use super::vfs::{Inner, Vfs};
 use super::{Error, Result};
 
@@ -44,12 +45,23 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// Whether one more is due, by what has been saved up; `daily` is the store's allowance.
-    fn spend(&mut self, now: Duration, daily: Option<u64>) -> bool {
-        let Some(daily) = daily else { return true };
+    fn save_up(&mut self, now: Duration, daily: u64) {
         let gained = now.saturating_sub(self.since).as_secs_f64() * daily as f64 * LOOKS_SHARE / DAY_SECS;
         self.since = now;
         self.left = (self.left + gained).min(LOOKS_SAVED_MAX);
+    }
+
+    /// How many may be spent on what nobody looks at: half of what can be saved up stays for folders in use.
+    fn spare(&mut self, now: Duration, daily: Option<u64>) -> usize {
+        let Some(daily) = daily else { return usize::MAX };
+        self.save_up(now, daily);
+        (self.left - LOOKS_SAVED_MAX / 2.0).max(0.0) as usize
+    }
+
+    /// Whether one more is due, by what has been saved up; `daily` is the store's allowance.
+    fn spend(&mut self, now: Duration, daily: Option<u64>) -> bool {
+        let Some(daily) = daily else { return true };
+        self.save_up(now, daily);
         let enough = self.left >= 1.0;
         if enough {
             self.left -= 1.0;
@@ -81,7 +93,7 @@ impl Due {
 impl Vfs {
     /// Looks at the folders in use. With a feed this finds what the feed cannot tell: what has gone, and folders.
     pub(super) async fn check_folders(&self, feed: ChangeFeed) {
-        let due = match self.due_folders().await {
+        let due = match self.due_folders(feed).await {
             Ok(due) => due,
             Err(error) => return tracing::debug!("folders in use could not be looked up: {error}"),
         };
@@ -96,32 +108,44 @@ impl Vfs {
         }
     }
 
-    /// Those used lately and not looked at since the last poll; most recently used first.
-    async fn due_folders(&self) -> Result<Vec<Due>> {
+    /// Those used lately, most recently used first.
+    fn folders_in_use(&self) -> Vec<ItemId> {
+        let now = self.clock.now();
+        let in_use = IN_USE_FOR.max(self.config.poll * 3);
+        let used = self.used.lock();
+        let mut recent: Vec<(Timestamp, ItemId)> = used
+            .iter()
+            .filter(|(_, at)| now.since(**at) <= in_use)
+            .map(|(id, at)| (*at, id.clone()))
+            .collect();
+        recent.sort_by(|a, b| b.cmp(a));
+        recent
+            .into_iter()
+            .map(|(_, id)| id)
+            .take(FOLDERS_PER_POLL_MAX)
+            .collect()
+    }
+
+    /// Those in use that were not looked at since the last poll, and then some of the pinned ones.
+    async fn due_folders(&self, feed: ChangeFeed) -> Result<Vec<Due>> {
         let (now, poll) = (self.clock.now(), self.config.poll);
-        let in_use = IN_USE_FOR.max(poll * 3);
-        let recent: Vec<ItemId> = {
-            let used = self.used.lock();
-            let mut recent: Vec<(Timestamp, ItemId)> = used
-                .iter()
-                .filter(|(_, at)| now.since(**at) <= in_use)
-                .map(|(id, at)| (*at, id.clone()))
-                .collect();
-            recent.sort_by(|a, b| b.cmp(a));
-            recent
+        let mut wanted: Vec<(ItemId, Duration)> = self.folders_in_use().into_iter().map(|id| (id, poll)).collect();
+        let pinned = self.next_of_round(feed, FOLDERS_PER_POLL_MAX - wanted.len()).await?;
+        let among: HashSet<ItemId> = wanted.iter().map(|(id, _)| id.clone()).collect();
+        wanted.extend(
+            pinned
                 .into_iter()
-                .map(|(_, id)| id)
-                .take(FOLDERS_PER_POLL_MAX)
-                .collect()
-        };
+                .filter(|id| !among.contains(id))
+                .map(|id| (id, ROUND_EVERY)),
+        );
         self.blocking(move |vfs| {
             let mut due = Vec::new();
-            for id in recent {
+            for (id, every) in wanted {
                 let looked = vfs.looked.lock().get(&id).copied();
                 let listing = vfs.catalog.listing(&id)?;
                 let last = looked.max(listing.map(|listing| listing.at));
                 // A little less than a poll, for polls are not to the second.
-                if last.is_some_and(|at| now.since(at) < poll.mul_f64(0.9)) {
+                if last.is_some_and(|at| now.since(at) < every.mul_f64(0.9)) {
                     continue;
                 }
                 let Some(node) = vfs.catalog.by_id(&id)? else { continue };
@@ -148,6 +172,12 @@ impl Vfs {
     fn may_look(&self) -> bool {
         let daily = self.budget.as_ref().and_then(|budget| budget.daily());
         self.looks.lock().spend(self.clock.elapsed(), daily)
+    }
+
+    /// Looks that folders in use leave over.
+    pub(super) fn spare_looks(&self) -> usize {
+        let daily = self.budget.as_ref().and_then(|budget| budget.daily());
+        self.looks.lock().spare(self.clock.elapsed(), daily)
     }
 
     fn looked_at(&self, id: &ItemId) {

@@ -1,6 +1,9 @@
 //! What a webhook says has changed: asked of the store itself before it is believed.
 
 use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use crate::http::{Class, Context, with_context};
 use crate::model::ItemId;
@@ -10,10 +13,24 @@ use super::vfs::Vfs;
 
 /// Items that are each asked for; of more at once the change feed tells with fewer requests.
 const ASKED_MAX: usize = 20;
+/// Deliveries that come together are one look.
+const GATHER: Duration = Duration::from_millis(100);
 
 impl Vfs {
+    /// Looks at every item that comes out of `told`, until nobody can tell more.
+    pub async fn follow_deliveries(&self, mut told: mpsc::Receiver<ItemId>) {
+        while let Some(first) = told.recv().await {
+            let mut items = HashSet::from([first]);
+            self.clock.sleep(GATHER).await;
+            while let Ok(more) = told.try_recv() {
+                items.insert(more);
+            }
+            self.look_at_items(items).await;
+        }
+    }
+
     /// Asks the store about items that are said to have changed, and shows what it answers.
-    pub async fn look_at_items(&self, items: HashSet<ItemId>) {
+    pub(super) async fn look_at_items(&self, items: HashSet<ItemId>) {
         let look = async {
             if items.len() > ASKED_MAX
                 && let Ok(()) = self.poll_feed().await

@@ -15,6 +15,7 @@ use crate::journal::{Durability, Journal, PINNED, Write};
 use crate::model::{Ino, ItemId, Kind};
 
 use super::pins::{FETCHES_MAX, PinProgress};
+use super::rounds::Rounds;
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
 use super::{Error, Result};
@@ -28,6 +29,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_MAX: Duration = Duration::from_secs(600);
 /// Of more changes at once than this it is not asked whether they concern a pin: looking at the pins is cheaper.
 const LOOKED_UP_MAX: usize = 256;
+/// So many items that are gone wait for the next look at the pins.
+const GONE_MAX: usize = 1000;
 
 /// What the user said of one path. By who is there, so that it holds wherever that goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,26 @@ struct Pinned {
     id: Option<ItemId>,
     /// Or left out of what is pinned above it.
     keep: bool,
+    /// Where it was shown when that was said: by that name it can be unpinned when it is there no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+impl Pinned {
+    fn new(node: &Node, path: &str, keep: bool) -> Self {
+        Self {
+            ino: node.ino,
+            id: node.id.clone(),
+            keep,
+            path: Some(path.trim_matches('/').to_owned()),
+        }
+    }
+
+    /// Whether it was said of `folder` or of something below it.
+    fn was_below(&self, folder: &str) -> bool {
+        let rest = self.path.as_deref().and_then(|path| path.strip_prefix(folder));
+        rest.is_some_and(|rest| folder.is_empty() || rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 /// The pinned paths.
@@ -46,8 +69,12 @@ pub(super) struct Pins {
     wake: Notify,
     /// How often something was unpinned: a walk that began before may know too much.
     unpinned: AtomicU64,
+    /// Items that are in no folder any more: what was kept of them need not be kept.
+    gone: Mutex<HashSet<ItemId>>,
     /// Of the commands and of what follows the pins.
     pub fetches: Semaphore,
+    /// Which pinned folders are to be looked at.
+    pub rounds: Mutex<Rounds>,
 }
 
 impl Pins {
@@ -63,7 +90,9 @@ impl Pins {
             said: Mutex::new(said),
             wake: Notify::new(),
             unpinned: AtomicU64::new(0),
+            gone: Mutex::default(),
             fetches: Semaphore::new(FETCHES_MAX),
+            rounds: Mutex::default(),
         })
     }
 }
@@ -78,41 +107,68 @@ impl Drop for Follow<'_> {
 }
 
 impl Vfs {
-    /// What is at or below `top` is kept from now on, also what comes later.
-    pub(super) async fn remember_pin(&self, top: &Node) -> Result<()> {
-        let top = top.clone();
+    /// What is at or below `top`, which is at `path`, is kept from now on, also what comes later.
+    pub(super) async fn remember_pin(&self, top: &Node, path: &str) -> Result<()> {
+        let (top, pin) = (top.clone(), Pinned::new(top, path, true));
         self.say_of_pins(move |vfs, said| {
             vfs.forget_below(&top, said)?;
-            said.push(Pinned {
-                ino: top.ino,
-                id: top.id.clone(),
-                keep: true,
-            });
+            said.push(pin);
             Ok(())
         })
         .await
     }
 
-    /// What is at or below `top` is no longer kept.
-    pub(super) async fn forget_pin(&self, top: &Node) -> Result<()> {
-        let top = top.clone();
+    /// What is at or below `top`, which is at `path`, is no longer kept.
+    pub(super) async fn forget_pin(&self, top: &Node, path: &str) -> Result<()> {
+        let (top, left_out) = (top.clone(), Pinned::new(top, path, false));
         self.say_of_pins(move |vfs, said| {
             vfs.forget_below(&top, said)?;
             let above = vfs.lineage(top.id.iter().cloned())?;
             let is_above = |pin: &Pinned| pin.keep && pin.id.as_ref().is_some_and(|id| above.contains(id));
             if said.iter().any(is_above) {
-                said.push(Pinned {
-                    ino: top.ino,
-                    id: top.id.clone(),
-                    keep: false,
-                });
+                said.push(left_out);
             }
             Ok(())
         })
         .await?;
+        self.unpinned();
+        Ok(())
+    }
+
+    /// Forgets what was pinned at or below `path` and is no longer known. Answers how many pins that were.
+    pub(super) async fn forget_vanished(&self, path: &str) -> Result<usize> {
+        let path = path.trim_matches('/').to_owned();
+        let vanished = self
+            .blocking(move |vfs| {
+                let said = vfs.pins.said.lock().clone();
+                let mut vanished = Vec::new();
+                for pin in said.into_iter().filter(|pin| pin.was_below(&path)) {
+                    if vfs.known_pinned(&pin)?.is_none() {
+                        vanished.push(pin);
+                    }
+                }
+                Ok(vanished)
+            })
+            .await?;
+        if vanished.is_empty() {
+            return Ok(0);
+        }
+        let forgotten = vanished.clone();
+        self.say_of_pins(move |_, said| {
+            said.retain(|pin| !forgotten.contains(pin));
+            Ok(())
+        })
+        .await?;
+        for id in vanished.iter().filter_map(|pin| pin.id.as_ref()) {
+            self.cache.unpin(id).await?;
+        }
+        self.unpinned();
+        Ok(vanished.iter().filter(|pin| pin.keep).count())
+    }
+
+    fn unpinned(&self) {
         self.pins.unpinned.fetch_add(1, Ordering::SeqCst);
         self.pins.wake.notify_one();
-        Ok(())
     }
 
     async fn say_of_pins(
@@ -157,6 +213,9 @@ impl Vfs {
         // In this order: what is unpinned in between shows in the count.
         let since = self.pins.unpinned.load(Ordering::SeqCst);
         let said = self.pins.said.lock().clone();
+        if let Err(error) = self.let_go_of_what_is_gone().await {
+            tracing::debug!("what is gone is still kept: {error}");
+        }
         let left_out: HashSet<Ino> = said.iter().filter(|pin| !pin.keep).map(|pin| pin.ino).collect();
         let mut all = true;
         for pin in said.into_iter().filter(|pin| pin.keep) {
@@ -174,19 +233,30 @@ impl Vfs {
         all
     }
 
+    /// What was kept of items that are in no folder any more may be evicted.
+    async fn let_go_of_what_is_gone(&self) -> Result<()> {
+        let gone = std::mem::take(&mut *self.pins.gone.lock());
+        let gone = self
+            .blocking(move |vfs| {
+                let mut ids = Vec::with_capacity(gone.len());
+                for id in gone {
+                    if vfs.catalog.by_id(&id)?.is_none() {
+                        ids.push(id);
+                    }
+                }
+                Ok(ids)
+            })
+            .await?;
+        for id in gone {
+            self.cache.unpin(&id).await?;
+        }
+        Ok(())
+    }
+
     /// Who is pinned, as it is known now; the store is asked when nothing is known, as after the loss of the cache.
     async fn pinned_node(&self, pin: &Pinned) -> Result<Option<Node>> {
         let known = pin.clone();
-        let node = self
-            .blocking(move |vfs| {
-                let ino = match &known.id {
-                    // It has another inode since another version came while it was open.
-                    Some(id) => vfs.catalog.by_id(id)?.map_or(known.ino, |node| node.ino),
-                    None => known.ino,
-                };
-                vfs.node_if_there(ino)
-            })
-            .await?;
+        let node = self.blocking(move |vfs| vfs.known_pinned(&known)).await?;
         if let Some(node) = node {
             if node.id.is_some() && node.id != pin.id {
                 self.note_id(pin.clone(), node.id.clone()).await?;
@@ -294,6 +364,27 @@ impl Vfs {
 }
 
 impl Inner {
+    /// Who is pinned, as far as it is known. Blocks.
+    fn known_pinned(&self, pin: &Pinned) -> Result<Option<Node>> {
+        let ino = match &pin.id {
+            // It has another inode since another version came while it was open.
+            Some(id) => self.catalog.by_id(id)?.map_or(pin.ino, |node| node.ino),
+            None => pin.ino,
+        };
+        self.node_if_there(ino)
+    }
+
+    /// The ids of what is pinned, and of what is left out. Blocks.
+    pub(super) fn pinned_ids(&self) -> (Vec<ItemId>, HashSet<ItemId>) {
+        let said = self.pins.said.lock();
+        let of = |keep: bool| {
+            said.iter()
+                .filter(move |pin| pin.keep == keep)
+                .filter_map(|pin| pin.id.clone())
+        };
+        (of(true).collect(), of(false).collect())
+    }
+
     /// Takes away what was said of `top` and of what is below it. Blocks.
     fn forget_below(&self, top: &Node, said: &mut Vec<Pinned>) -> Result<()> {
         let mut left = Vec::with_capacity(said.len());
@@ -326,6 +417,13 @@ impl Inner {
 
     /// Wakes who follows the pins when a change concerns one. Blocks.
     pub(super) fn wake_followers(&self, diff: &Diff) -> Result<()> {
+        if !diff.removed.is_empty() && !self.pins.said.lock().is_empty() {
+            let mut gone = self.pins.gone.lock();
+            gone.extend(diff.removed.iter().map(|place| place.id.clone()));
+            if gone.len() > GONE_MAX {
+                self.pins.wake.notify_one();
+            }
+        }
         let placed = diff.added.iter().map(|place| &place.id);
         let changed = diff.changed.iter().filter(|c| c.change == Extent::Content);
         self.wake_if_pinned(placed.chain(changed.map(|c| &c.id)))

@@ -28,6 +28,7 @@ mod pins;
 mod poll;
 mod queue;
 mod rename;
+mod rounds;
 mod setattr;
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,9 @@ pub struct PinReport {
     pub failed: usize,
     /// Why not.
     pub problems: Vec<String>,
+    /// Pinned paths that are there no more, and are pinned no longer.
+    #[serde(default)]
+    pub gone: usize,
 }
 
 /// How far a pin is, for who looks on while it works.
@@ -111,16 +114,24 @@ impl Vfs {
     /// is. What is new there later, and what a call that is given up has left, is fetched in the background.
     pub async fn pin(&self, path: &str, progress: &PinProgress) -> Result<PinReport> {
         let top = self.node_at(path).await?;
-        self.remember_pin(&top).await?;
+        self.remember_pin(&top, path).await?;
         let _rest = Follow(&self.pins);
         with_context(Context::of(Class::Prefetch), self.pin_all(path, top, true, progress)).await
     }
 
-    /// No longer keeps what is at or below `path`, as far as it is known.
+    /// No longer keeps what is at or below `path`, as far as it is known. What was pinned under a path where nothing is any
+    /// more is unpinned by that path.
     pub async fn unpin(&self, path: &str) -> Result<PinReport> {
-        let top = self.node_at(path).await?;
-        self.forget_pin(&top).await?;
-        self.pin_all(path, top, false, &PinProgress::default()).await
+        let gone = self.forget_vanished(path).await?;
+        let report = match self.node_at(path).await {
+            Ok(top) => {
+                self.forget_pin(&top, path).await?;
+                self.pin_all(path, top, false, &PinProgress::default()).await?
+            }
+            Err(_) if gone > 0 => PinReport::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(PinReport { gone, ..report })
     }
 
     async fn pin_all(&self, path: &str, top: Node, keep: bool, progress: &PinProgress) -> Result<PinReport> {

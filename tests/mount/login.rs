@@ -83,3 +83,51 @@ fn a_login_that_the_store_accepts_is_kept_privately_and_forgotten_on_demand() {
     let mounted = run(&world, &["mount", "studio", place], "");
     assert_ne!(mounted.status.code(), Some(0), "there is no key any more");
 }
+
+/// Takes the secret away while a save waits: that is said, kept, and sent after the next login.
+#[test]
+fn a_logout_keeps_what_is_pending_and_says_so() {
+    let world = World::new(Seed::Small);
+    let url = world.server().url.clone();
+    let login = [
+        "login",
+        "studio",
+        "--kind",
+        "imagerelay",
+        "--url",
+        &url,
+        "--stdin",
+        "--file",
+    ];
+    assert!(run(&world, &login, "emulator").status.success());
+    let mountpoint = world.mountpoint();
+    let place = mountpoint.to_str().expect("UTF-8");
+    let mounted = run(&world, &["mount", "studio", place, "-o", "rate=0,poll=0,quiet=1h"], "");
+    assert!(mounted.status.success(), "{}", text(&mounted));
+    shell(&mountpoint, "echo kept > Empty/kept.txt");
+    let out = text(&run(&world, &["logout", "studio"], ""));
+    assert!(out.contains("1 secret removed"), "{out}");
+    assert!(out.contains("it is still mounted, with the secret in memory"), "{out}");
+    assert!(out.contains("what is not in the store yet is kept in"), "{out}");
+    let left = run(&world, &["unmount", place, "--wait", "0"], "");
+    assert_eq!(left.status.code(), Some(4), "{}", text(&left));
+    let out = run(&world, &["logout", "studio"], "");
+    assert!(out.status.success(), "{}", text(&out));
+    let out = text(&out);
+    assert!(out.contains("there was no secret to remove"), "{out}");
+    assert!(
+        out.contains("1 change not in the store yet: kept in") && out.contains("sent after the next login and mount"),
+        "{out}"
+    );
+    let kept = run(&world, &["queue", "--kept"], "");
+    assert_eq!(kept.status.code(), Some(1), "{}", text(&kept));
+    assert!(text(&kept).contains("studio: 1 change, kept in"), "{}", text(&kept));
+    assert!(world.server().remote().find("Empty/kept.txt").is_none());
+
+    let again = run(&world, &["login", "studio", "--stdin", "--file"], "emulator");
+    assert!(again.status.success(), "{}", text(&again));
+    let sent = run(&world, &["sync", "studio"], "");
+    assert!(sent.status.success(), "{}", text(&sent));
+    assert!(world.server().remote().find("Empty/kept.txt").is_some());
+    assert!(run(&world, &["queue", "--kept"], "").status.success());
+}

@@ -123,6 +123,7 @@ fn a_daemon_without_a_terminal_logs_to_the_journal_where_there_is_one() {
     logs.env("PATH", path).arg("logs").arg(mount.path());
     let said = text(&finish(logs, SOON));
     assert!(said.contains("--identifier assetfs ASSETFS_STORE="), "{said}");
+    assert!(said.contains(" + _SYSTEMD_UNIT=assetfs@"), "units too: {said}");
 }
 
 #[test]

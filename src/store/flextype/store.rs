@@ -290,6 +290,12 @@ impl Store for FlextypeStore {
         rules::refuses_at_once(&self.inner.api.config, name)
     }
 
+    fn ids_called(&self, key: &str) -> Vec<ItemId> {
+        let path = RemotePath::parse(key.trim_matches('/')).filter(|path| !path.is_root());
+        let kinds = [Kind::File, Kind::Folder];
+        path.map_or_else(Vec::new, |path| kinds.map(|kind| path.id(kind)).to_vec())
+    }
+
     fn web_url(&self, item: &Entry) -> Option<String> {
         let path = RemotePath::of_id(&item.id, item.kind).ok()?;
         match item.kind {

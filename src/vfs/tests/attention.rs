@@ -1,13 +1,15 @@
 //! What needs a person: told with the way out, and moved on by the person's word alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{ME, Rig, name};
+use super::rig::{ME, Rig, name, start_on};
+use crate::http::{Budget, Class, Limits, LocalBudget, MemoryLedger};
 use crate::journal::UploaderConfig;
-use crate::model::Ino;
-use crate::store::memory::{self as presets, Fault, Op};
+use crate::model::{Ino, ManualClock, Timestamp};
+use crate::store::memory::{self as presets, Fault, MemoryStore, Op};
 use crate::store::{Capabilities, ErrorKind, Retry};
-use crate::vfs::{Attention, Conflicts, Error, Keep, Lookup, OpenHow, RenameMode, SetAttr, VfsConfig};
+use crate::vfs::{Attention, Conflicts, Error, Keep, Lookup, OpenHow, RenameMode, SetAttr, Vfs, VfsConfig};
 
 const READ: OpenHow = OpenHow {
     read: true,
@@ -345,4 +347,73 @@ async fn status_of_a_folder_lists_what_changes_in_it() {
     assert_eq!((left.changes, left.bytes, left.sent_bytes), (2, 6, 0));
     rig.settle().await;
     assert_eq!(rig.vfs.left().changes, 0);
+}
+
+/// A drive whose store allows a hundred requests a day, `used` of which are spent.
+async fn nearly_spent(used: usize) -> (Vfs, MemoryStore, Arc<ManualClock>, tempfile::TempDir) {
+    let clock = ManualClock::starting(Timestamp::from_secs(1_780_000_000));
+    let store = MemoryStore::new(presets::like_imagerelay(), clock.clone());
+    let limits = Limits {
+        daily: Some(100),
+        ..Limits::default()
+    };
+    let budget = LocalBudget::of(clock.clone(), limits, MemoryLedger::shared());
+    for _ in 0..used {
+        drop(
+            budget
+                .acquire(Class::Interactive, Duration::ZERO)
+                .await
+                .expect("allowed"),
+        );
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, uploads) = (VfsConfig::default(), UploaderConfig::default());
+    let budget: Arc<dyn Budget> = budget;
+    let vfs = start_on(
+        store.shared(),
+        clock.clone(),
+        dir.path(),
+        &config,
+        &uploads,
+        Some(budget),
+    )
+    .await;
+    (vfs, store, clock, dir)
+}
+
+/// Uses the drive for an hour; answers how often it polled.
+async fn polls_in_an_hour(vfs: &Vfs, store: &MemoryStore, clock: &ManualClock) -> u64 {
+    let before = store.faults().calls(Op::Changes);
+    for _ in 0..360 {
+        vfs.lookup(ME, Ino::ROOT, &name("nothing.txt"))
+            .await
+            .expect("an answer");
+        clock.advance(Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    store.faults().calls(Op::Changes) - before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_eighty_percent_of_the_allowance_a_person_is_told_once_and_polls_become_rare() {
+    let (vfs, store, clock, _dir) = nearly_spent(79).await;
+    tokio::spawn(vfs.clone().run_upkeep());
+    let often = polls_in_an_hour(&vfs, &store, &clock).await;
+    assert!(vfs.take_announced().is_empty(), "a fifth is left");
+
+    let (vfs, store, clock, _dir) = nearly_spent(81).await;
+    tokio::spawn(vfs.clone().run_upkeep());
+    let rarely = polls_in_an_hour(&vfs, &store, &clock).await;
+    let told = vfs.take_announced();
+    assert_eq!(told.len(), 1, "once, however often it looks: {told:?}");
+    assert!(
+        told[0]
+            .text
+            .contains("80 % of the store's request allowance is used up"),
+        "{told:?}"
+    );
+    assert!(
+        rarely < often && rarely <= 13,
+        "{rarely} polls an hour instead of {often}"
+    );
 }

@@ -297,3 +297,63 @@ async fn a_mount_that_nobody_uses_is_polled_less_and_at_once_when_somebody_comes
     rig.names("").await;
     until_names(&rig, &["a.txt", "b.txt"]).await;
 }
+
+/// With webhooks no poll is waited for: less than a second after the store has told of a change, the drive shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_tells_shows_within_a_second() {
+    let config = VfsConfig {
+        poll: Duration::from_secs(86_400),
+        ..VfsConfig::default()
+    };
+    let rig = Rig::with(presets::like_imagerelay(), config, UploaderConfig::default()).await;
+    let remote = rig.store.remote();
+    let root = remote.root();
+    let edited = remote.put(&root, "edited.txt", &b"old"[..]).expect("put");
+    let gone = remote.put(&root, "gone.txt", &b"gone"[..]).expect("put");
+    assert_eq!(rig.names("").await, ["edited.txt", "gone.txt"]);
+    let mut notices = rig.vfs.take_notices().expect("the first to ask");
+    let (tell, told) = tokio::sync::mpsc::channel(16);
+    let vfs = rig.vfs.clone();
+    tokio::spawn(async move { vfs.follow_deliveries(told).await });
+    tokio::spawn(rig.vfs.clone().run_upkeep());
+    // The store's clock ticks in seconds.
+    rig.clock.advance(Duration::from_secs(5));
+    remote.write(&edited.id, &b"edited elsewhere"[..]).expect("written");
+    remote.remove(&gone.id).expect("removed");
+    let new = remote.put(&root, "new.txt", &b"new"[..]).expect("put");
+    for id in [&edited.id, &gone.id, &new.id, &edited.id] {
+        tell.send(id.clone()).await.expect("somebody listens");
+    }
+    let shown = async || {
+        rig.names("").await == ["edited.txt", "new.txt"] && rig.at("edited.txt").await.is_ok_and(|attr| attr.size == 16)
+    };
+    // Each step is waited for; all of them are one second on the drive's clock.
+    let mut seen = false;
+    for _ in 0..10 {
+        rig.clock.advance(Duration::from_millis(100));
+        for _ in 0..300 {
+            seen = shown().await;
+            if seen {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if seen {
+            break;
+        }
+    }
+    assert!(seen, "{:?}", rig.names("").await);
+    assert_eq!(rig.store.faults().calls(Op::Changes), 0, "no poll has told it");
+    assert_eq!(rig.store.faults().calls(Op::Stat), 3, "each item is asked for once");
+    let mut told = Vec::new();
+    while let Ok(notice) = notices.try_recv() {
+        told.push(notice);
+    }
+    let content = |n: &Notice| matches!(n, Notice::Content { .. });
+    assert!(told.iter().any(content), "the kernel drops the old pages: {told:?}");
+    assert!(
+        told.iter()
+            .any(|n| matches!(n, Notice::Deleted { name, .. } if name.as_str() == "gone.txt")),
+        "{told:?}"
+    );
+}

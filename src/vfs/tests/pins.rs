@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::Rig;
-use crate::model::Entry;
+use crate::model::{Clock, Entry};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
 use crate::vfs::PinProgress;
@@ -218,4 +218,112 @@ async fn a_pin_that_is_given_up_goes_on_in_the_background() {
     })
     .await;
     upkeep.abort();
+}
+
+/// On a store without a change feed a pinned folder was only looked at while somebody had it open: what was pinned for a
+/// journey was as old as the last look. Now pinned folders are looked at by themselves, slowly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_folder_that_nobody_opens_is_looked_at_slowly() {
+    for capabilities in [
+        presets::like_flextype(),
+        presets::like_im4(),
+        presets::like_imagerelay(),
+    ] {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        let remote = rig.store.remote();
+        let folder = remote.mkdir(&remote.root(), "kept").expect("mkdir");
+        let below = remote.mkdir(&folder.id, "below").expect("mkdir");
+        remote.mkdir(&remote.root(), "other").expect("mkdir");
+        remote.put(&below.id, "a.txt", &b"first"[..]).expect("put");
+        rig.vfs.pin("kept", &PinProgress::default()).await.expect("pinned");
+        let upkeep = tokio::spawn(rig.vfs.clone().run_upkeep());
+        // Nobody uses the mount any more.
+        pass(&rig, Duration::from_secs(1000)).await;
+        let looks = || rig.store.faults().calls(Op::List) + rig.store.faults().calls(Op::Stat);
+        let before = looks();
+        let began = rig.clock.elapsed();
+        pass(&rig, Duration::from_secs(3600)).await;
+        let rounds = (rig.clock.elapsed() - began).as_secs() / 300 + 1;
+        let looked = looks() - before;
+        assert!(
+            looked >= 6 && looked <= 2 * rounds,
+            "{label}: {looked} looks in an hour at two folders"
+        );
+        let new = remote.put(&below.id, "b.txt", &b"second"[..]).expect("put");
+        let deeper = remote.mkdir(&below.id, "deeper").expect("mkdir");
+        let deep = remote.put(&deeper.id, "c.txt", &b"third"[..]).expect("put");
+        until(&rig, Duration::from_secs(5), async || {
+            let kept = async |entry| rig.vfs.cache.is_kept(entry).await.expect("the index is read");
+            kept(&new).await && kept(&deep).await
+        })
+        .await;
+        upkeep.abort();
+    }
+}
+
+/// Lets time pass in small steps, so that what waits for it can go on in between.
+async fn pass(rig: &Rig, span: Duration) {
+    for _ in 0..span.as_secs().div_ceil(10) {
+        rig.clock.advance(Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pinned_and_is_gone_is_unpinned_by_its_path_and_not_kept() {
+    let (mut rig, folder, file) = pinned().await;
+    let remote = rig.store.remote();
+    let alone = remote.put(&remote.root(), "alone.txt", &b"alone"[..]).expect("put");
+    rig.vfs.refresh("").await.expect("refreshed");
+    rig.vfs
+        .pin("/alone.txt", &PinProgress::default())
+        .await
+        .expect("pinned");
+    rig.vfs
+        .pin("kept/a.txt", &PinProgress::default())
+        .await
+        .expect("pinned");
+    for id in [&file.id, &folder.id, &alone.id] {
+        remote.remove(id).expect("removed");
+    }
+    rig.clock.advance(Duration::from_secs(1000));
+    rig.vfs.refresh("").await.expect("refreshed");
+    rig.crash().await;
+    assert_eq!(rig.names("").await, Vec::<String>::new());
+    rig.vfs.keep_pinned().await;
+    // Another one of that name is pinned by itself.
+    let again = rig
+        .store
+        .remote()
+        .put(&rig.store.remote().root(), "alone.txt", &b"new"[..])
+        .expect("put");
+    rig.clock.advance(Duration::from_secs(100));
+    rig.vfs.refresh("").await.expect("refreshed");
+    rig.vfs.pin("alone.txt", &PinProgress::default()).await.expect("pinned");
+    assert!(is_kept(&rig, &again).await);
+    let report = rig.vfs.unpin("alone.txt").await.expect("unpinned");
+    assert_eq!((report.files, report.gone), (1, 1));
+    assert!(!is_kept(&rig, &alone).await);
+    let report = rig.vfs.unpin("kept").await.expect("unpinned, though nothing is there");
+    assert_eq!((report.files, report.gone), (0, 2), "the folder and the file in it");
+    rig.vfs
+        .unpin("kept")
+        .await
+        .expect_err("nothing is pinned there any more");
+    for gone in [&file, &alone] {
+        assert!(!is_kept(&rig, gone).await);
+    }
+}
+
+/// What was kept of a file in a pinned folder stayed on the disk for ever once the file was deleted elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_in_a_pinned_folder_is_not_kept_any_longer() {
+    let (rig, _, file) = pinned().await;
+    rig.store.remote().remove(&file.id).expect("removed");
+    rig.clock.advance(Duration::from_secs(1000));
+    rig.vfs.refresh("kept").await.expect("refreshed");
+    assert_eq!(rig.names("kept").await, Vec::<String>::new());
+    assert!(rig.vfs.keep_pinned().await);
+    assert!(!is_kept(&rig, &file).await);
 }

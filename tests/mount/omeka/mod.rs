@@ -4,6 +4,7 @@ mod crash;
 mod programs;
 mod refusals;
 mod trouble;
+mod views;
 
 use assetfs::emulator::common::{Action, FaultRule, When};
 use assetfs::emulator::omeka::{OmekaOptions, Seed};
