@@ -1,5 +1,6 @@
 //! The units for systemd: that it understands them, and that what it would start works in the environment that it gives.
 
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,7 +23,8 @@ fn verified(name: &str, user: bool) -> String {
     let file = dir.path().join("assetfs@studio.service");
     // It looks whether the programs are there.
     let text_of_unit = unit(name).replace("/usr/bin/assetfs", env!("CARGO_BIN_EXE_assetfs"));
-    std::fs::write(&file, text_of_unit).expect("room");
+    let mut out = std::fs::File::create(&file).expect("a file");
+    out.write_all(text_of_unit.as_bytes()).expect("room");
     let mut command = Command::new("systemd-analyze");
     command
         .args(["verify", "--man=no"])
