@@ -356,10 +356,7 @@ impl Uploader {
             return;
         }
         let now = self.clock.now();
-        let mut verdict = outcome::failed(change, step, error, now, rand::random::<f64>());
-        if error.kind == ErrorKind::Exists && self.is_ours_for_now(change, step).await {
-            verdict = outcome::again(change, now, rand::random::<f64>());
-        }
+        let verdict = self.verdict(change, step, error, now).await;
         match &verdict {
             // Told once, with the path, as a problem.
             Verdict::Park(_) | Verdict::Restore(_) | Verdict::Conflict => {
@@ -432,6 +429,28 @@ impl Uploader {
             let at = now.plus(Duration::from_secs(60));
             self.update(change.ino, Durability::Written, |c| note(c, at));
         }
+    }
+
+    /// What follows from a failure.
+    async fn verdict(&self, change: &Change, step: &Step, error: &StoreError, now: Timestamp) -> Verdict {
+        if error.kind == ErrorKind::Exists && self.is_ours_for_now(change, step).await {
+            return outcome::again(change, now, rand::random::<f64>());
+        }
+        match outcome::failed(change, step, error, now, rand::random::<f64>()) {
+            Verdict::Park(_) if self.is_wanted_otherwise(change) => Verdict::Later(now),
+            verdict => verdict,
+        }
+    }
+
+    /// Whether a program has renamed or rewritten the node since `sent` went out: then its refusal says nothing about what
+    /// is to be sent now.
+    fn is_wanted_otherwise(&self, sent: &Change) -> bool {
+        let guard = self.journal.lock();
+        guard.overlay().get(sent.ino).is_some_and(|now| {
+            let names = |change: &Change| change.placing.as_ref().map(|placing| placing.now.clone());
+            let bytes = |change: &Change| change.staged.as_ref().map(|staged| staged.generation);
+            names(now) != names(sent) || bytes(now) != bytes(sent)
+        })
     }
 
     pub(super) fn park(&self, ino: Ino, reason: String) {

@@ -112,7 +112,7 @@ fn readers_see_one_version(seconds: u64, options: &str) {
     let sum = |name| said.iter().map(|said| figure(said, name)).sum::<u64>();
     // It must have been a test: files were read, through mappings too, and in more versions than there are files.
     assert!(
-        sum("read") > 20 && sum("mapped") > 5 && sum("versions") > FILES,
+        sum("read") > 20 && sum("mapped") > 1 && sum("versions") > FILES,
         "{said:?}"
     );
     drop(mount);

@@ -54,6 +54,8 @@ pub enum Fault {
     Hang,
     /// It is carried out only after [`Faults::release`].
     Wait,
+    /// It is refused with this answer, after [`Faults::release`].
+    WaitThenFail(ErrorKind, Retry),
     /// A download breaks off after so many bytes.
     CutAfter(u64),
 }
@@ -144,12 +146,20 @@ impl Faults {
             Some(Fault::CutAfter(bytes)) => Ok(Fate::CutAfter(bytes)),
             Some(Fault::Fail(kind, retry)) => Err(StoreError::new(kind, operation, item).retry(retry)),
             Some(Fault::Wait) => {
-                // The sender lives as long as this does.
-                self.released.subscribe().changed().await.ok();
+                self.until_released().await;
                 Ok(Fate::Answered)
+            }
+            Some(Fault::WaitThenFail(kind, retry)) => {
+                self.until_released().await;
+                Err(StoreError::new(kind, operation, item).retry(retry))
             }
             Some(Fault::Hang) => std::future::pending().await,
         }
+    }
+
+    async fn until_released(&self) {
+        // The sender lives as long as this does.
+        self.released.subscribe().changed().await.ok();
     }
 
     fn next(&self, op: Op) -> Option<Fault> {

@@ -162,6 +162,33 @@ async fn a_name_under_which_a_file_is_being_made_is_waited_for() {
     the_name_goes_on_to_another(&rig, 10).await;
 }
 
+/// A program took its time over a save: the temporary name was already on its way, and was refused only after the file had
+/// got its real one. It stayed parked, with a name that nothing is wrong with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_refused_after_the_file_has_got_another_parks_nothing() {
+    let rig = Rig::new(presets::like_omeka()).await;
+    rig.mkdir("c").await.expect("mkdir");
+    rig.mkdir("c/i").await.expect("mkdir");
+    for asset_is_there in [false, true] {
+        let path = format!("c/i/a{asset_is_there}.txt");
+        if asset_is_there {
+            rig.write(&path, b"old").await.expect("write");
+            rig.settle().await;
+        }
+        let calls = rig.store.faults().calls(Op::Create);
+        let refused = Fault::WaitThenFail(ErrorKind::Invalid, Retry::Never);
+        rig.store.faults().inject(Op::Create, 1, refused);
+        rig.write("c/i/temporary.txt", b"new").await.expect("write");
+        asked(&rig, Op::Create, calls + 1).await;
+        rig.rename("c/i/temporary.txt", &path).await.expect("rename");
+        rig.store.faults().release();
+        rig.settle().await;
+        let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("a report");
+        assert_eq!((report.parked, report.held), (0, 0), "{:?}", report.problems);
+        assert_eq!(rig.stored().get(&format!("/{path}")), Some(&Some(b"new".to_vec())));
+    }
+}
+
 /// Somebody else's file under the name is no affair of ours: the user is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_somebody_else_has_taken_is_told() {
