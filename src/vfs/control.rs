@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::journal::{Change, Durability, Overlay, Phase, Placing, State, Write};
+use crate::journal::{Change, Durability, Overlay, Phase, Place, Placing, State, Write};
 use crate::model::{FieldChanges, Ino, Kind, Timestamp};
 use crate::store::UrlImport;
 
 use super::opens::TakenBy;
-use super::vfs::{Inner, Vfs};
+use super::vfs::{Decision, Inner, Vfs};
 use super::{Error, Notice, Result};
 
 /// What came up lately, remembered for `status`.
@@ -272,14 +272,15 @@ impl Vfs {
                     })));
                 }
                 d.write(Write::Drop(ino));
-                let places = change
+                let mut places = change
                     .placing
                     .as_ref()
-                    .map(|p| [p.now.clone(), p.base.clone()].concat());
-                Ok((
-                    change.staged.as_ref().map(|s| s.body.clone()),
-                    places.unwrap_or_default(),
-                ))
+                    .map(|p| [p.now.clone(), p.base.clone()].concat())
+                    .unwrap_or_default();
+                if change.is_removal() {
+                    places.extend(d.bring_back_folders(&change));
+                }
+                Ok((change.staged.as_ref().map(|s| s.body.clone()), places))
             })
             .await?;
         if let Some(open) = self.opens.get(ino) {
@@ -305,7 +306,10 @@ impl Vfs {
             guard.overlay().iter().filter(held).map(|c| c.ino.0).collect()
         };
         for id in &held {
-            self.discard(*id).await?;
+            // A folder may have come back with what was in it.
+            if self.journal.change(Ino(*id)).is_some() {
+                self.discard(*id).await?;
+            }
         }
         Ok(held.len())
     }
@@ -611,5 +615,24 @@ impl Inner {
             at = above.placing.as_ref()?.now.first()?.parent;
         }
         None
+    }
+}
+
+impl Decision<'_, '_> {
+    /// What comes back needs the folders that it was in: their removal, which waits for what is inside, is given up too.
+    /// Answers where they show again.
+    fn bring_back_folders(&mut self, inside: &Change) -> Vec<Place> {
+        let base_of = |change: &Change| change.placing.as_ref().and_then(|p| p.base.first().cloned());
+        let mut shown = Vec::new();
+        let mut place = base_of(inside);
+        while let Some(folder) = place.and_then(|place| self.overlay().get(place.parent).cloned())
+            && folder.is_removal()
+            && matches!(folder.state, State::Pending | State::Held)
+        {
+            self.write(Write::Drop(folder.ino));
+            place = base_of(&folder);
+            shown.extend(place.clone());
+        }
+        shown
     }
 }

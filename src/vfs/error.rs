@@ -169,6 +169,8 @@ fn cache_errno(error: &CacheError) -> i32 {
         CacheError::Changed { .. } | CacheError::Discarded => libc::ESTALE,
         CacheError::Full => libc::ENOSPC,
         CacheError::Disk(e) if e.is_full() => libc::ENOSPC,
+        // The staging disk bounds files too: programs know this answer, and not EIO.
+        CacheError::Disk(e) if e.kind() == std::io::ErrorKind::FileTooLarge => libc::EFBIG,
         CacheError::Disk(_)
         | CacheError::Index(_)
         | CacheError::Stalled { .. }
@@ -214,5 +216,27 @@ impl From<NameError> for Error {
             NameError::TooLong => Error::NameTooLong,
             NameError::Invalid | NameError::NotUtf8 => Error::Invalid(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::DiskError;
+
+    /// `truncate -s 16T` on a drive whose staging disk holds files of less said "input/output error", as if the disk were
+    /// broken. What the disk says of the size of a file is what the program is told.
+    #[test]
+    fn a_file_that_is_too_large_for_the_staging_disk_is_efbig() {
+        let errno = |source: i32| {
+            let error = DiskError::new("write", Path::new("f"), io::Error::from_raw_os_error(source));
+            Error::from(CacheError::from(error)).errno()
+        };
+        assert_eq!(errno(libc::EFBIG), libc::EFBIG);
+        assert_eq!((errno(libc::ENOSPC), errno(libc::EDQUOT)), (libc::ENOSPC, libc::ENOSPC));
+        assert_eq!(errno(libc::EIO), libc::EIO);
     }
 }

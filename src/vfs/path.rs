@@ -1,5 +1,6 @@
 //! Paths below the mount, for people: commands, messages, attributes.
 
+use crate::journal::Place;
 use crate::model::{Ino, Name};
 
 use super::tree::Node;
@@ -75,23 +76,25 @@ impl Inner {
         Ok(format!("/{}", names.join("/")))
     }
 
-    /// Where the journal last knew a node: also for one that is removed. Blocks.
+    /// Where a node is shown, or was last: also for one that is removed, with all the folders above it. Blocks.
     pub(super) fn journal_path(&self, ino: Ino) -> String {
-        let shown = self.path_of(ino).unwrap_or_default();
-        if shown != "/" {
-            return shown;
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != Ino::ROOT && names.len() < 2048 {
+            let Some(place) = self.last_place(at) else { break };
+            names.push(place.name);
+            at = place.parent;
         }
-        let change = self.journal.change(ino);
-        let place = change
-            .as_ref()
-            .and_then(|c| c.placing.as_ref())
-            .and_then(|p| p.base.first());
-        match place {
-            Some(place) => {
-                let folder = self.path_of(place.parent).unwrap_or_default();
-                format!("{}/{}", folder.trim_end_matches('/'), place.name)
-            }
-            None => shown,
-        }
+        names.reverse();
+        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+        format!("/{}", names.join("/"))
+    }
+
+    fn last_place(&self, ino: Ino) -> Option<Place> {
+        let shown = self.node(ino).and_then(|node| self.places(&node)).unwrap_or_default();
+        shown.into_iter().next().or_else(|| {
+            let change = self.journal.change(ino)?;
+            change.placing.as_ref()?.base.first().cloned()
+        })
     }
 }

@@ -189,6 +189,48 @@ async fn a_burst_of_deletions_is_held_until_it_is_approved_or_taken_back() {
     assert_eq!(states(&rig).await, []);
 }
 
+/// What was held of a tree that `rm -r` had removed was told as `/name`, as if it had lain in the root: nobody could decide
+/// by that. It is told where it was, and comes back there, with its folders.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_removed_tree_each_held_file_is_told_and_comes_back_where_it_was() {
+    let rig = drive_with(presets::like_imagerelay(), 1).await;
+    let folders = ["a", "a/b", "a/b/c"];
+    for folder in folders {
+        rig.mkdir(folder).await.expect("mkdir");
+        rig.write(&format!("{folder}/x.txt"), b"x").await.expect("write");
+    }
+    rig.settle().await;
+    for folder in folders.iter().rev() {
+        rig.unlink(&format!("{folder}/x.txt")).await.expect("unlink");
+        rig.rmdir(folder).await.expect("rmdir");
+    }
+    for _ in 0..10 {
+        rig.rest().await;
+        rig.clock.advance(Duration::from_secs(1));
+    }
+    let mut held: Vec<String> = rig
+        .vfs
+        .queue(None)
+        .await
+        .expect("queue")
+        .into_iter()
+        .filter(|item| item.state == "held")
+        .map(|item| item.path)
+        .collect();
+    held.sort();
+    // One file is deleted; its folder, and the rest, wait.
+    assert_eq!(held, ["/a/b/c", "/a/b/x.txt", "/a/x.txt"]);
+    assert_eq!(rig.names("").await, Vec::<String>::new());
+    let left = rig.stored();
+    assert_eq!(left.len(), 5, "{left:?}");
+
+    assert_eq!(rig.vfs.discard_held().await.expect("discard"), 3);
+    assert_eq!(rig.tree().await, left, "seen at once");
+    rig.settle().await;
+    assert_eq!((rig.stored(), rig.tree().await), (left.clone(), left));
+    assert_eq!(states(&rig).await, []);
+}
+
 /// Each attempt at one deletion counted as a deletion of its own: a store that was down for a while made the brake hold
 /// what was no burst at all.
 #[tokio::test(flavor = "multi_thread")]
