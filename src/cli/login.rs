@@ -97,7 +97,11 @@ fn description(args: &Args) -> Result<Vec<String>, Failure> {
     let mut lines = vec![format!("kind = {}", quoted(kind.word()))];
     let url = match (&args.url, kind) {
         (Some(url), _) => Some(url.clone()),
-        // There is one service, whose address is known.
+        // There is one service, whose address is known; some have an address of their own there.
+        (None, StoreKind::ImageRelay) if somebody_can_be_asked(args) => {
+            let question = format!("Address [{}]: ", kind.address_example());
+            Some(ask(args, "--url", &question)?).filter(|answer| !answer.is_empty())
+        }
         (None, StoreKind::ImageRelay) => None,
         (None, StoreKind::Omeka | StoreKind::Flextype | StoreKind::Im4) => Some(ask(args, "--url", "Address: ")?),
     };
@@ -108,10 +112,14 @@ fn description(args: &Args) -> Result<Vec<String>, Failure> {
     Ok(lines)
 }
 
+fn somebody_can_be_asked(args: &Args) -> bool {
+    !args.stdin && std::io::stdin().is_terminal()
+}
+
 /// Asks a person for something that is no secret.
 fn ask(args: &Args, option: &str, question: &str) -> Result<String, Failure> {
     let input = std::io::stdin();
-    if args.stdin || !input.is_terminal() {
+    if !somebody_can_be_asked(args) {
         return Err(Failure::usage(format!("say {option}: nobody can be asked")));
     }
     let mut prompt = std::io::stderr();

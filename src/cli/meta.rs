@@ -10,6 +10,7 @@ mod table;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::progress::Progress;
 use super::{assets, output};
 use crate::daemon::control::AssetRequest;
 use crate::daemon::places::Places;
@@ -340,15 +341,15 @@ fn apply(file: &Path, args: &Args, places: &Places) -> Result<ExitCode, Failure>
     let (mount, _) = registry::find(&places.run, about)?;
     let mut outcome = Outcome::new(args);
     if table::is_table(file) {
-        let bar = output::counting(None, ASSETS);
+        let mut progress = Progress::of_things(None, ASSETS);
         for row in table::rows(file, open(file)?)? {
             let table::Row { at, asset, edits } = row?;
             let shown = format!("{at}: {}", asset.path);
             let changed = change(&mount, asset, edits, args.dry_run);
-            bar.suspend(|| outcome.note(&shown, changed))?;
-            bar.inc(1);
+            progress.beside(|| outcome.note(&shown, changed))?;
+            progress.one_more();
         }
-        bar.finish_and_clear();
+        progress.end();
         return outcome.end();
     }
     let (reader, lines): (Box<dyn BufRead>, _) = if file == Path::new("-") {
@@ -356,11 +357,11 @@ fn apply(file: &Path, args: &Args, places: &Places) -> Result<ExitCode, Failure>
     } else {
         (Box::new(open(file)?), Some(open(file)?.split(b'\n').count() as u64))
     };
-    let bar = output::counting(lines, ASSETS);
+    let mut progress = Progress::of_things(lines, ASSETS);
     for (number, text) in reader.lines().enumerate() {
         let at = format!("{}:{}", file.display(), number + 1);
         let text = text.map_err(|e| Failure::new(format!("{at}: {e}")))?;
-        bar.inc(1);
+        progress.one_more();
         if text.trim().is_empty() {
             continue;
         }
@@ -368,9 +369,9 @@ fn apply(file: &Path, args: &Args, places: &Places) -> Result<ExitCode, Failure>
         let (asset, edits) = edits_in(line);
         let shown = format!("{at}: {}", asset.path);
         let changed = change(&mount, asset, edits, args.dry_run);
-        bar.suspend(|| outcome.note(&shown, changed))?;
+        progress.beside(|| outcome.note(&shown, changed))?;
     }
-    bar.finish_and_clear();
+    progress.end();
     outcome.end()
 }
 

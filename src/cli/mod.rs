@@ -21,6 +21,7 @@ mod mount;
 mod output;
 mod path;
 mod pin;
+mod progress;
 mod queue;
 mod refresh;
 mod resolve;

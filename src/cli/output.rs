@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::daemon::Failure;
@@ -60,22 +59,6 @@ pub fn is_watched() -> bool {
 /// Whether what is printed goes to a terminal.
 pub fn is_read_by_a_person() -> bool {
     io::stdout().is_terminal()
-}
-
-/// A bar that counts, for people who look on: towards `total` where that is known.
-pub fn counting(total: Option<u64>, what: &'static str) -> ProgressBar {
-    if !is_watched() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match total {
-        Some(total) => (ProgressBar::new(total), "{wide_bar} {pos}/{len} {msg}, {eta} left"),
-        None => (ProgressBar::new_spinner(), "{spinner} {pos} {msg}"),
-    };
-    bar.set_message(what);
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// Bytes as people read them.

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::progress::Progress;
 use super::{output, target};
 use crate::daemon::config::Config;
 use crate::daemon::control::{Answer, Request, ask_with_progress};
@@ -90,9 +89,9 @@ pub fn ask_with_bar(socket: &Path, request: &Request) -> Result<serde_json::Valu
     answer
 }
 
-/// How far it is, for people who look on.
+/// How far it is.
 struct Bar {
-    bar: ProgressBar,
+    progress: Progress,
     /// What is done by now has left the list, so the most that was ever to do counts as the whole.
     most: u64,
 }
@@ -100,16 +99,10 @@ struct Bar {
 impl Bar {
     /// One that shows nothing yet.
     pub fn new() -> Self {
-        let bar = match output::is_watched() {
-            true => ProgressBar::new(0),
-            false => ProgressBar::hidden(),
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left, {msg}")
-        {
-            bar.set_style(style);
+        Self {
+            progress: Progress::of_bytes(),
+            most: 0,
         }
-        Self { bar, most: 0 }
     }
 
     /// Moves it.
@@ -121,22 +114,20 @@ impl Bar {
                 sent_bytes,
             } => {
                 let (done, whole) = self.moved(*bytes, *sent_bytes);
-                self.at(done, whole, output::count(*changes as usize, "change"));
+                let left = output::count(*changes as usize, "change");
+                self.progress.at(done, whole, &left);
             }
             Answer::Fetching {
                 files,
                 bytes,
                 here_bytes,
-            } => self.at(*here_bytes, *bytes, output::count(*files as usize, "file")),
+            } => {
+                let left = output::count(*files as usize, "file");
+                self.progress.at(*here_bytes, *bytes, &left);
+            }
             // These end it.
             Answer::Done { .. } | Answer::Failed { .. } => {}
         }
-    }
-
-    fn at(&self, done: u64, whole: u64, left: String) {
-        self.bar.set_length(whole);
-        self.bar.set_position(done);
-        self.bar.set_message(left);
     }
 
     fn moved(&mut self, bytes: u64, sent_bytes: u64) -> (u64, u64) {
@@ -147,7 +138,7 @@ impl Bar {
 
     /// Takes it away.
     pub fn end(self) {
-        self.bar.finish_and_clear();
+        self.progress.end();
     }
 }
 

@@ -49,7 +49,7 @@ impl StoreKind {
     /// What addresses of such a store look like.
     pub fn address_example(self) -> &'static str {
         match self {
-            StoreKind::ImageRelay => "https://api.imagerelay.com/api/v2",
+            StoreKind::ImageRelay => IMAGE_RELAY_URL,
             StoreKind::Omeka | StoreKind::Im4 => "https://host/api",
             StoreKind::Flextype => "https://host",
         }

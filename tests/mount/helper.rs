@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assetfs::emulator::imagerelay::Seed;
 
-use crate::support::{World, finish, shell, text};
+use crate::support::{API_KEY, World, finish, shell, text};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -35,7 +35,7 @@ fn a_line_of_fstab_mounts_once_and_a_failure_is_the_one_that_mount_knows() {
     shell(
         &folder,
         &format!(
-            "umask 077; printf 'emulator\\n' > key; printf '[studio]\\nkind = \"imagerelay\"\\nurl = \"%s\"\\napi_key_file = \"%s/key\"\\n' \
+            "umask 077; printf '{API_KEY}\\n' > key; printf '[studio]\\nkind = \"imagerelay\"\\nurl = \"%s\"\\napi_key_file = \"%s/key\"\\n' \
              '{}' '{}' > fstab.toml",
             world.server().url,
             folder.display()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use assetfs::emulator::imagerelay::Seed;
 
-use crate::support::{World, finish, shell, text};
+use crate::support::{API_KEY, World, finish, shell, text};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -87,7 +87,7 @@ fn a_login_in_the_keyring_leaves_no_secret_on_the_disk_and_is_forgotten_on_deman
     // The keyring takes a moment to appear on the bus.
     let since = Instant::now();
     let accepted = loop {
-        let output = desktop.run(&world, &login, "emulator");
+        let output = desktop.run(&world, &login, API_KEY);
         if output.status.success() {
             break output;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assetfs::emulator::imagerelay::Seed;
 
-use crate::support::{World, finish, shell, text};
+use crate::support::{API_KEY, World, finish, shell, text};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -44,7 +44,7 @@ fn a_login_that_the_store_accepts_is_kept_privately_and_forgotten_on_demand() {
     assert!(!key.exists(), "a key that the store refuses is not kept");
     assert_eq!(std::fs::read_to_string(&config).expect("a file"), before);
 
-    let accepted = run(&world, &login, "emulator");
+    let accepted = run(&world, &login, API_KEY);
     assert!(accepted.status.success(), "{}", text(&accepted));
     let said = String::from_utf8_lossy(&accepted.stdout).into_owned();
     let lines: Vec<&str> = said.lines().collect();
@@ -52,7 +52,7 @@ fn a_login_that_the_store_accepts_is_kept_privately_and_forgotten_on_demand() {
     let mode = std::fs::metadata(&key).expect("the key").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let after = std::fs::read_to_string(&config).expect("a file");
-    assert!(after.starts_with(before) && !after.contains("emulator"), "{after}");
+    assert!(after.starts_with(before) && !after.contains(API_KEY), "{after}");
     let again = run(&world, &login[..2], "x");
     assert_eq!(
         again.status.code(),
@@ -99,7 +99,7 @@ fn a_logout_keeps_what_is_pending_and_says_so() {
         "--stdin",
         "--file",
     ];
-    assert!(run(&world, &login, "emulator").status.success());
+    assert!(run(&world, &login, API_KEY).status.success());
     let mountpoint = world.mountpoint();
     let place = mountpoint.to_str().expect("UTF-8");
     let mounted = run(&world, &["mount", "studio", place, "-o", "rate=0,poll=0,quiet=1h"], "");
@@ -124,10 +124,69 @@ fn a_logout_keeps_what_is_pending_and_says_so() {
     assert!(text(&kept).contains("studio: 1 change, kept in"), "{}", text(&kept));
     assert!(world.server().remote().find("Empty/kept.txt").is_none());
 
-    let again = run(&world, &["login", "studio", "--stdin", "--file"], "emulator");
+    let again = run(&world, &["login", "studio", "--stdin", "--file"], API_KEY);
     assert!(again.status.success(), "{}", text(&again));
     let sent = run(&world, &["sync", "studio"], "");
     assert!(sent.status.success(), "{}", text(&sent));
     assert!(world.server().remote().find("Empty/kept.txt").is_some());
     assert!(run(&world, &["queue", "--kept"], "").status.success());
+}
+
+/// Plays the person at a terminal: answers each question, and prints what was shown.
+const PERSON: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], [sys.argv[1], "login", "studio", "--file"])
+shown = b""
+def read():
+    global shown
+    try:
+        part = os.read(terminal, 4096)
+    except OSError:
+        part = b""
+    shown += part
+    return part
+for answer in sys.argv[2:]:
+    before = len(shown)
+    while not shown[before:].rstrip(b" ").endswith(b":"):
+        if not read():
+            break
+    os.write(terminal, answer.encode() + b"\n")
+while read():
+    pass
+sys.stdout.write(shown.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn a_person_at_a_terminal_is_asked_and_the_secret_is_not_shown() {
+    let world = World::new(Seed::Small);
+    let url = world.server().url.clone();
+    let program = env!("CARGO_BIN_EXE_assetfs");
+    let mut command = std::process::Command::new("python3");
+    command
+        .args(["-c", PERSON, program, "imagerelay", &url, API_KEY])
+        .env("ASSETFS_CONFIG", world.path("config.toml"))
+        .env("ASSETFS_STATE_DIR", world.path("state"))
+        .env("ASSETFS_CACHE_DIR", world.path("cache"))
+        .env("ASSETFS_RUNTIME_DIR", world.path("run"))
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
+    let output = finish(command, SOON);
+    let shown = text(&output);
+    assert!(output.status.success(), "{shown}");
+    for question in [
+        "Kind of store",
+        "Address [https://api.imagerelay.com/api/v2]:",
+        "api key:",
+    ] {
+        assert!(shown.contains(question), "{question} in {shown}");
+    }
+    assert!(shown.contains(&format!("{url} knows you as jdoe")), "{shown}");
+    assert!(!shown.contains(API_KEY), "{shown}");
+    let (first, second) = (
+        shown.find("assetfs mount --read-only studio"),
+        shown.find("assetfs mount studio"),
+    );
+    assert!(first.is_some() && first < second, "read-only first: {shown}");
 }

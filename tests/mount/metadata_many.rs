@@ -196,3 +196,40 @@ fn values_of_an_archive_keep_their_order_their_form_and_every_character() {
         "{asked:?}"
     );
 }
+
+/// A table made of what `getfattr` shows was refused: there an id is its key alone.
+#[test]
+fn a_table_may_have_ids_as_attributes_show_them() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    let id = shell(
+        &mount.path(),
+        "getfattr --only-values -n user.assetfs.id Press/Report.txt",
+    );
+    shell(
+        &world.path("."),
+        &format!(
+            "printf 'path,id,term.Credit\nPress/Report.txt,{id},Ada\n' > right.csv; printf 'path,id,term.Credit\nPress/Report.txt,1,Bob\n' > wrong.csv"
+        ),
+    );
+    let apply = |file: &str| {
+        let (place, file) = (mount.path(), world.path(file));
+        let (place, file) = (place.to_str().expect("UTF-8"), file.to_str().expect("UTF-8"));
+        mount.run(&["meta", place, "--from", file])
+    };
+    let right = apply("right.csv");
+    assert!(right.status.success(), "{}", text(&right));
+    let wrong = apply("wrong.csv");
+    assert_eq!(wrong.status.code(), Some(1), "{}", text(&wrong));
+    assert!(
+        text(&wrong).contains("it is another asset than 1 by now"),
+        "{}",
+        text(&wrong)
+    );
+    mount.sync();
+    let credit = shell(
+        &mount.path(),
+        "getfattr --only-values -n user.imagerelay.term.Credit Press/Report.txt",
+    );
+    assert_eq!(credit, "Ada");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assetfs::emulator::imagerelay::Seed;
 
-use crate::support::{World, finish, shell, text, wait_for};
+use crate::support::{API_KEY, World, finish, shell, text, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -122,7 +122,7 @@ fn the_system_unit_works_with_the_folders_and_the_credentials_that_systemd_hands
     shell(
         &world.path("."),
         &format!(
-            "umask 077; mkdir credentials var && printf 'emulator' > credentials/assetfs.studio.api_key
+            "umask 077; mkdir credentials var && printf '{API_KEY}' > credentials/assetfs.studio.api_key
              printf '[studio]\nkind = \"imagerelay\"\nurl = \"%s\"\nquiet = \"200ms\"\n' '{}' > etc.toml",
             world.server().url
         ),
@@ -147,7 +147,7 @@ fn the_users_unit_works_with_what_a_session_has() {
     shell(
         &world.path("."),
         &format!(
-            "mkdir -p home/.config/assetfs session && cd home/.config/assetfs && umask 077 && printf 'emulator' > studio.api_key
+            "mkdir -p home/.config/assetfs session && cd home/.config/assetfs && umask 077 && printf '{API_KEY}' > studio.api_key
              printf '[studio]\nkind = \"imagerelay\"\nurl = \"%s\"\nquiet = \"200ms\"\napi_key_file = \"~/.config/assetfs/studio.api_key\"\n' '{}' > config.toml",
             world.server().url
         ),
