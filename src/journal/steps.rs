@@ -222,7 +222,7 @@ impl Uploader {
             .as_ref()
             .and_then(|s| s.base.clone())
             .unwrap_or_else(|| old.version.clone());
-        if fresh.version != base {
+        if fresh.version != base && !self.store.was_unfinished(&base) {
             return Err(StoreError::new(ErrorKind::Conflict, "replace", old.id.as_str()));
         }
         let source = self.world.source(change, remote).await?;

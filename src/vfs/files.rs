@@ -167,6 +167,7 @@ impl Vfs {
                 Availability::Expired => Some(ErrorKind::Expired),
             };
             if let Some(kind) = refused {
+                self.look_again(ino);
                 return Err(StoreError::new(kind, "open", entry.id.as_str()).into());
             }
         }

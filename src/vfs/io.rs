@@ -67,8 +67,8 @@ impl Vfs {
         Ok(read?)
     }
 
-    /// The store has other bytes than the entry tells, or none: it is asked anew, behind the reader's error.
-    fn look_again(&self, ino: Ino) {
+    /// The store has other bytes than the entry tells, or none yet: it is asked anew, behind the program's error.
+    pub(super) fn look_again(&self, ino: Ino) {
         let Ok(Some(item)) = self.node(ino).map(|node| node.entry.map(|entry| entry.id.clone())) else {
             return;
         };

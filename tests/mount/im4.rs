@@ -335,3 +335,42 @@ fn many_uploads_whose_answer_is_lost_are_there_once_also_after_a_crash() {
     let wanted: Vec<String> = (10..30).map(|n| format!("f{n}.txt")).collect();
     assert_eq!(names, wanted);
 }
+
+/// A file that had just been uploaded could not be opened before the server had worked on it, and its next save after that
+/// was taken for a conflict.
+#[test]
+fn a_queued_file_is_read_and_written_and_read_anew_when_the_server_is_done() {
+    let world = World::im4(Im4Options {
+        sample: true,
+        queue_uploads: true,
+        ..Im4Options::default()
+    });
+    // Nothing is sent before `sync`.
+    let mount = world.mount("rate=0,poll=0,quiet=60s,quiet_empty=60s");
+    let ceremony = mount.at("Lovelace, Ada (101)/Ceremony");
+    shell(&ceremony, "echo first > a.txt");
+    mount.sync();
+    let attribute = "getfattr --only-values -n user.im4.queue a.txt";
+    assert_eq!(shell(&ceremony, attribute), "upload");
+    assert_eq!(shell(&ceremony, "cat a.txt"), "first\n");
+    let before = world.server().project(101).expect("the project");
+    let (id, _) = before
+        .files
+        .iter()
+        .find(|(_, file)| file.name == "a.txt")
+        .expect("uploaded");
+    world.server().edit_file(101, *id, |file| file.bytes = "FIRST\n".into());
+    world.server().finish_queue();
+    let refreshed = mount.run(&["refresh", ceremony.to_str().expect("UTF-8")]);
+    assert!(refreshed.status.success(), "{}", text(&refreshed));
+    assert_eq!(shell(&ceremony, "cat a.txt"), "FIRST\n", "what the server made of it");
+    // The next save begins on a queued file, and ends when that is no longer one.
+    shell(&ceremony, "echo second > a.txt");
+    mount.sync();
+    shell(&ceremony, "exec 9>> a.txt; echo third >&9; exec 9>&-");
+    world.server().finish_queue();
+    mount.sync();
+    assert_eq!(shell(&ceremony, "cat a.txt; ls *.txt"), "second\nthird\na.txt\n");
+    let status = text(&mount.run(&["queue"]));
+    assert!(!status.contains("conflict"), "{status}");
+}

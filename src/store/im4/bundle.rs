@@ -136,7 +136,8 @@ pub(super) async fn unpack(
             .because("a page for people instead of files"));
     }
     let len = answer.content_length();
-    let mut body = answer.stream();
+    // It may end with its first bytes, and is asked again for the rest.
+    let mut body = answer.stream().fuse();
     let mut head = BytesMut::new();
     while head.len() < HEAD_BYTES {
         match body.next().await {

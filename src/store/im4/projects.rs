@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::http::Request;
-use crate::model::{Availability, ContentVersion, Entry, Kind, SharedClock};
+use crate::model::{ContentVersion, Entry, Kind, SharedClock};
 use crate::store::{ErrorKind, Result};
 
 use super::api::{About, Api};
@@ -342,11 +342,6 @@ pub(super) fn category_entry(project: u64, category: &Category, files: &[File]) 
 
 /// The entry of a file.
 pub(super) fn file_entry(project: u64, file: &File) -> Entry {
-    let availability = if file.queue.is_some() {
-        Availability::Processing
-    } else {
-        Availability::Ready
-    };
     Entry {
         kind: Kind::File,
         size: file.size_bytes,
@@ -355,7 +350,6 @@ pub(super) fn file_entry(project: u64, file: &File) -> Entry {
         created: file.created,
         modified: file.updated.or(file.created),
         mime: file.mime.clone(),
-        availability,
         fields_complete: file.filter != Filter::Untold,
         fields: fields::of_file(file),
         ..Entry::folder(
@@ -364,6 +358,14 @@ pub(super) fn file_entry(project: u64, file: &File) -> Entry {
             vec![Place::Category(project, file.category).id()],
         )
     }
+}
+
+/// What stands in the version of a file that the server is at work on.
+const QUEUED: &str = "-queued-";
+
+/// Whether a version is that of a file in the queue: what is read of it is not kept beyond that.
+pub(super) fn is_queued(version: &ContentVersion) -> bool {
+    version.as_str().contains(QUEUED)
 }
 
 /// Uploaded bytes never change but by the queue. Captions move `updated` too, so it counts only where nothing better is
@@ -375,7 +377,7 @@ fn version(file: &File) -> ContentVersion {
         (None, None) => "?".to_owned(),
     };
     ContentVersion::new(match &file.queue {
-        Some(queue) => format!("{bytes}-queued-{queue}"),
+        Some(queue) => format!("{bytes}{QUEUED}{queue}"),
         None => bytes,
     })
 }

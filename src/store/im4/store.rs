@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::http::{Client, Request, Url};
-use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, Name, SharedClock};
+use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, SharedClock};
 use crate::store::{
     Account, Batches, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind,
     FieldName, Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, NewFile, Overwrite, Placement, Progress, Query,
@@ -127,7 +127,7 @@ impl Im4Store {
     }
 
     /// The category in which a file is to be downloaded, and what else comes with it.
-    async fn candidates(&self, file: &Entry) -> Result<(u64, u64, Vec<Candidate>)> {
+    async fn candidates(&self, file: &Entry) -> Result<Wanted> {
         const OPERATION: &str = "read";
         let (api, memory) = self.parts();
         let place = Place::of(&file.id)?;
@@ -143,12 +143,6 @@ impl Im4Store {
             files = projects::files(api, memory, project).await?;
         }
         let listed = find(&files).ok_or_else(|| place.error(ErrorKind::NotFound, OPERATION))?;
-        if projects::file_entry(project, &listed).availability != Availability::Ready {
-            let waits = place
-                .error(ErrorKind::NotReady, OPERATION)
-                .retry(Retry::After(Duration::from_secs(10)));
-            return Err(waits.because("the server still processes this file"));
-        }
         let together = files.iter().filter(|other| other.category == listed.category);
         let candidates = together.map(|file| Candidate {
             id: file.id,
@@ -156,7 +150,13 @@ impl Im4Store {
             size_bytes: file.size_bytes,
             version: projects::file_entry(project, file).version,
         });
-        Ok((project, listed.category, candidates.collect()))
+        Ok(Wanted {
+            project,
+            file: id,
+            category: listed.category,
+            is_queued: listed.queue.is_some(),
+            candidates: candidates.collect(),
+        })
     }
 
     /// The file, fresh, when it still lies where it was last seen: a category is asked for once, however many are looked for.
@@ -186,8 +186,9 @@ impl Im4Store {
         Ok(files.get(&id).map(|file| projects::file_entry(project, file)))
     }
 
-    async fn download(&self, file: &Entry) -> Result<(u64, BoxStream<'static, Result<Piece>>)> {
-        let (project, category, candidates) = self.candidates(file).await?;
+    async fn download(&self, file: &Entry) -> Result<(Wanted, BoxStream<'static, Result<Piece>>)> {
+        let mut wanted = self.candidates(file).await?;
+        let (project, category) = (wanted.project, wanted.category);
         let api = &self.inner.api;
         let about = About {
             operation: "download",
@@ -199,9 +200,14 @@ impl Im4Store {
                 Request::get(url, "GET /project/{id}/files/category/{id}/download"),
                 about,
             )
-            .await?;
+            .await;
+        let answer = match answer {
+            Err(error) if error.is_not_found() && wanted.is_queued => return Err(wanted.absent()),
+            answer => answer?,
+        };
+        let candidates = std::mem::take(&mut wanted.candidates);
         let pieces = bundle::unpack(answer, candidates, api.config.spool_dir.clone(), about).await?;
-        Ok((project, pieces))
+        Ok((wanted, pieces))
     }
 }
 
@@ -248,12 +254,31 @@ fn capabilities(config: &Im4Config) -> Capabilities {
     }
 }
 
-/// The listing told of a version that the download does not hold: one of them is older.
-fn absent(file: Place) -> StoreError {
-    let changed = file
-        .error(ErrorKind::Protocol, "read")
-        .retry(Retry::After(Duration::from_secs(1)));
-    changed.because("the download does not hold this version of the file")
+/// A file to be downloaded, and what comes with it.
+struct Wanted {
+    project: u64,
+    file: u64,
+    category: u64,
+    /// The server is at work on it, so that its bytes may still change, and so may its version.
+    is_queued: bool,
+    candidates: Vec<Candidate>,
+}
+
+impl Wanted {
+    /// The download does not hold this version. Either it is still in the works, or one of listing and download is older.
+    fn absent(&self) -> StoreError {
+        let file = Place::File(self.project, self.file);
+        if self.is_queued {
+            let waits = file
+                .error(ErrorKind::NotReady, "read")
+                .retry(Retry::After(Duration::from_secs(10)));
+            return waits.because("the server still processes this file");
+        }
+        let changed = file
+            .error(ErrorKind::Protocol, "read")
+            .retry(Retry::After(Duration::from_secs(1)));
+        changed.because("the download does not hold this version of the file")
+    }
 }
 
 fn batches(entries: Vec<Entry>) -> Listing {
@@ -353,6 +378,10 @@ impl Store for Im4Store {
         Ok(vec![self.stat(&item.id).await?])
     }
 
+    fn was_unfinished(&self, version: &ContentVersion) -> bool {
+        projects::is_queued(version)
+    }
+
     fn refuses_removal(&self, item: &ItemId) -> Result<()> {
         match Place::of(item)? {
             Place::File(project, id) if self.inner.memory.is_kept(project, id) => Err(write::kept(project, id)),
@@ -380,7 +409,8 @@ impl Store for Im4Store {
             operation: "read",
             place: Place::of(&file.id)?,
         };
-        let (project, mut pieces) = self.download(file).await?;
+        let (wanted, mut pieces) = self.download(file).await?;
+        let project = wanted.project;
         while let Some(piece) = pieces.next().await {
             let Piece::Begin {
                 file: begun,
@@ -412,12 +442,12 @@ impl Store for Im4Store {
             });
         }
         self.inner.memory.forget(project);
-        Err(absent(about.place))
+        Err(wanted.absent())
     }
 
     async fn read_bundle(&self, file: &Entry) -> Result<BoxStream<'static, Result<BundlePart>>> {
-        let wanted = Place::of(&file.id)?;
-        let (project, mut pieces) = self.download(file).await?;
+        let (wanted, mut pieces) = self.download(file).await?;
+        let project = wanted.project;
         let store = self.clone();
         let parts = async_stream::try_stream! {
             let mut is_there = false;
@@ -428,7 +458,7 @@ impl Store for Im4Store {
                 yield match piece? {
                     Piece::Begin { file, .. } => {
                         let place = Place::File(project, file.id);
-                        is_there |= place == wanted;
+                        is_there |= file.id == wanted.file;
                         BundlePart::Begin { item: place.id(), version: file.version }
                     }
                     Piece::Data(bytes) => BundlePart::Data(bytes),
@@ -437,7 +467,7 @@ impl Store for Im4Store {
             }
             if !is_there {
                 store.inner.memory.forget(project);
-                Err(absent(wanted))?;
+                Err(wanted.absent())?;
             }
         };
         Ok(parts.boxed())

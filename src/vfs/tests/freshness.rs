@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rig::{ME, Rig, name};
 use crate::journal::UploaderConfig;
-use crate::model::Ino;
+use crate::model::{Availability, Ino};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
 use crate::vfs::{IoMode, Notice, OpenHow, VfsConfig};
@@ -356,4 +356,27 @@ async fn what_a_webhook_tells_shows_within_a_second() {
             .any(|n| matches!(n, Notice::Deleted { name, .. } if name.as_str() == "gone.txt")),
         "{told:?}"
     );
+}
+
+/// What the store was still at work on could not be opened until somebody listed the folder again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_was_still_working_on_is_opened_when_it_is_done() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let remote = rig.store.remote();
+    let file = remote.put(&remote.root(), "a.txt", "content").expect("a file");
+    remote
+        .set_availability(&file.id, Availability::Processing)
+        .expect("a file");
+    let refused = rig.read("a.txt").await.expect_err("not there yet");
+    assert_eq!(refused.errno(), libc::EAGAIN);
+    remote.set_availability(&file.id, Availability::Ready).expect("a file");
+    for _ in 0..30_000 {
+        rig.clock.advance(Duration::from_secs(1));
+        match rig.read("a.txt").await {
+            Ok(bytes) => return assert_eq!(bytes, b"content"),
+            Err(error) => assert_eq!(error.errno(), libc::EAGAIN),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it is never opened");
 }
