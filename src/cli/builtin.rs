@@ -187,10 +187,8 @@ impl BuiltIn {
 
     /// Starts an im4.
     pub async fn im4(common: &ServerArgs) -> Result<Self, Failure> {
-        if common.data.is_some() || matches!(common.seed, Seed::Large | Seed::Files(_)) {
-            return Err(Failure::usage(
-                "the built-in im4 lives in memory, and is seeded with none or small",
-            ));
+        if common.data.is_some() {
+            return Err(Failure::usage("the built-in im4 lives in memory: it takes no --data"));
         }
         let options = im4::Im4Options {
             listen: common.listen,
@@ -199,6 +197,11 @@ impl BuiltIn {
             ..im4::Im4Options::default()
         };
         let running = im4::serve(options).await.map_err(Failure::new)?;
+        match common.seed {
+            Seed::None | Seed::Small => {}
+            Seed::Large => fill_project(&running, 1000),
+            Seed::Files(number) => fill_project(&running, number),
+        }
         Ok(BuiltIn::Im4(Box::new(running)))
     }
 
@@ -285,6 +288,24 @@ fn fill(site: &flextype::Running, files: u64) {
             &format!("folder-{folder:05}/file-{number:06}.txt"),
             format!("file {number}\n"),
         );
+    }
+}
+
+/// One project, whose categories hold the files.
+fn fill_project(server: &im4::Running, files: u64) {
+    const PROJECT: u64 = 1;
+    let category_of = |number: u64| 1 + number / FILES_PER_FOLDER;
+    let categories = (0..files.div_ceil(FILES_PER_FOLDER)).map(|at| (1 + at, format!("Category {:05}", 1 + at)));
+    let project = im4::Project {
+        lastname: "Seeded".to_owned(),
+        categories: categories.collect(),
+        ..im4::Project::default()
+    };
+    server.put_project(PROJECT, project);
+    for number in 0..files {
+        let name = format!("file-{number:06}.txt");
+        // The project was just made with this category, so it is taken.
+        server.put_file(PROJECT, category_of(number), &name, format!("file {number}\n"));
     }
 }
 

@@ -374,3 +374,25 @@ fn a_queued_file_is_read_and_written_and_read_anew_when_the_server_is_done() {
     let status = text(&mount.run(&["queue"]));
     assert!(!status.contains("conflict"), "{status}");
 }
+
+/// `rsync -aX` takes away the attributes that its source does not have. A file's place in the order cannot be taken away, and
+/// so the second run into a category ended with status 23.
+#[test]
+fn rsync_with_attributes_goes_in_as_often_as_one_likes() {
+    let world = sample();
+    let mount = world.mount(QUICK);
+    let ceremony = mount.at("Lovelace, Ada (101)/Ceremony");
+    shell(
+        &ceremony,
+        "mkdir ../../../set && seq 9 > ../../../set/a.txt && rsync -aX ../../../set/ .",
+    );
+    mount.sync();
+    shell(
+        &ceremony,
+        "getfattr -n user.im4.sortcode -n user.im4.priority a.txt flowers.jpg",
+    );
+    let again = world.requests(&mount, || {
+        shell(&ceremony, "rsync -aX ../../../set/ . && cmp a.txt ../../../set/a.txt");
+    });
+    assert!(again.routes.keys().all(|route| route.starts_with("GET ")), "{again:?}");
+}

@@ -104,6 +104,18 @@ pub(super) fn of_category<'a>(names: impl Iterator<Item = &'a str>) -> Fields {
     fields
 }
 
+/// Whether programs are told of a field, and copy it. Not of a file's place, which every file has, which is another one in
+/// another category, and which cannot be taken away: `rsync -X` takes away what its source does not have. Nor of the
+/// priority that every new file has.
+pub(super) fn is_listed(item: &Entry, field: &str) -> bool {
+    let value = || item.fields.get(field).map(|field| field.values.as_slice());
+    match field {
+        "sortcode" => false,
+        "priority" => value() != Some(&["0".into()]),
+        _ => true,
+    }
+}
+
 /// What is to be done about a file's fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wishes {

@@ -595,6 +595,10 @@ impl Store for Im4Store {
         fields::check(item, changes)
     }
 
+    fn lists_field(&self, item: &Entry, field: &str) -> bool {
+        fields::is_listed(item, field)
+    }
+
     fn field_name(&self, xattr: &str, kind: Kind) -> Option<FieldName> {
         fields::by_xattr(xattr, kind)
     }

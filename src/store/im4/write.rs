@@ -252,6 +252,9 @@ pub(super) async fn set_category_order(
     let files = projects::category_files(api, memory, project, category).await?;
     let files: Vec<&File> = files.iter().collect();
     let ids = fields::ordered(item, &files, wanted)?;
+    if files.iter().map(|file| file.id).eq(ids.iter().copied()) {
+        return Ok(());
+    }
     set_order(api, project, category, &ids).await?;
     memory.forget(project);
     Ok(())
