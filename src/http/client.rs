@@ -184,7 +184,7 @@ impl Client {
                 },
                 Err(e) => e,
             };
-            self.pause_or_fail(&mut persistence, error).await?;
+            self.pause_or_fail(&request, &mut persistence, error).await?;
         }
     }
 
@@ -194,7 +194,7 @@ impl Client {
         loop {
             match self.attempt(&request, &persistence).await {
                 Ok(response) => return Ok(response),
-                Err(error) => self.pause_or_fail(&mut persistence, error).await?,
+                Err(error) => self.pause_or_fail(&request, &mut persistence, error).await?,
             }
         }
     }
@@ -220,7 +220,7 @@ impl Client {
     }
 
     /// Waits before the request is sent again; the error, when it must not be, or not by this call.
-    async fn pause_or_fail(&self, persistence: &mut Persistence, error: Error) -> Result<(), Error> {
+    async fn pause_or_fail(&self, request: &Request, persistence: &mut Persistence, error: Error) -> Result<(), Error> {
         let pause = persistence
             .pauses
             .next()
@@ -233,7 +233,10 @@ impl Client {
                 Ok(())
             }
             Some(_) | None => {
-                self.counters.failed(&error, self.clock.now());
+                // Who asks an API whether something has gone is answered, and nobody need hear of it.
+                if !(request.budgeted && error.status == Some(404)) {
+                    self.counters.failed(&error, self.clock.now());
+                }
                 Err(error)
             }
         }

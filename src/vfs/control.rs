@@ -252,7 +252,7 @@ impl Vfs {
             .journal
             .change(ino)
             .ok_or_else(|| Error::Invalid(format!("nothing waits under {id}")))?;
-        if self.opens.get(ino).is_some_and(|open| open.is_being_written()) {
+        if self.opens.is_being_written(ino) {
             return Err(Error::Invalid("a program is still writing it".into()));
         }
         let (body, freed) = self
@@ -571,7 +571,15 @@ impl Inner {
                             self.journal_path(above)
                         ));
                     }
-                    None => report.pending += 1,
+                    None => {
+                        report.pending += 1;
+                        if self.opens.is_being_written(change.ino) {
+                            report.problems.push(format!(
+                                "{}: a program still has it open for writing",
+                                self.journal_path(change.ino)
+                            ));
+                        }
+                    }
                 },
                 State::Parked { reason } => {
                     report.parked += 1;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{Binding, Bindings, Change as Extent, Diff};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Alteration, Change, Durability, Overlay, State, Write};
+use crate::journal::{Alteration, Change, Durability, LocalAttr, Overlay, State, Write};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::IdScheme;
 
@@ -332,10 +332,9 @@ impl Vfs {
         if self.catalog.by_id(&entry.id)?.is_some_and(|known| known.stat_at > at) {
             return Ok(ino);
         }
-        let (new, attr) = (
-            self.journal.allocate()?,
-            self.node(ino).map(|node| self.attr_of(&node)).ok(),
-        );
+        let (new, node) = (self.journal.allocate()?, self.node(ino).ok());
+        let attr = node.as_ref().map(|node| self.attr_of(node));
+        let shown = node.map(|node| self.places(&node)).transpose()?.unwrap_or_default();
         let ticket = {
             let mut guard = self.journal.lock();
             // Decided in one go with the beginning of writing ([`Vfs::begin_writing`]), which comes before or after.
@@ -344,10 +343,29 @@ impl Vfs {
                 return Ok(ino);
             }
             open.detach(attr, TakenBy::Others);
-            guard.commit(vec![Write::Identify(new, entry.id.clone())], Durability::Written)
+            let mut writes = vec![Write::Identify(new, entry.id.clone())];
+            // What programs have set of the file, and not of this version of it.
+            if let Some(local) = self.journal.attr(ino) {
+                let (mode, uid, gid) = (local.mode, local.uid, local.gid);
+                let kept = LocalAttr {
+                    mode,
+                    uid,
+                    gid,
+                    ..LocalAttr::default()
+                };
+                writes.push(Write::Attr(new, Box::new(kept)));
+            }
+            guard.commit(writes, Durability::Written)
         };
         ticket.wait_blocking()?;
         self.catalog.set_ino(&entry.id, new)?;
+        // The kernel has the names for the old inode, and would show that for as long as it remembers them.
+        for place in shown {
+            self.notice(Notice::Entry {
+                parent: place.parent,
+                name: place.name,
+            });
+        }
         Ok(new)
     }
 

@@ -299,6 +299,11 @@ impl Opens {
         closed
     }
 
+    /// Whether a program has it open for writing, so that its bytes wait.
+    pub fn is_being_written(&self, ino: Ino) -> bool {
+        self.get(ino).is_some_and(|open| open.is_being_written())
+    }
+
     pub fn len(&self) -> usize {
         self.0.lock().len()
     }

@@ -104,7 +104,13 @@ impl Inner {
             id: change.ino.0,
             path: self.journal_path(change.ino),
             state: self.state_text(&node).to_owned(),
-            what: what(change, resent && change.staged.is_none()),
+            what: match self.opens.is_being_written(change.ino) {
+                true => format!(
+                    "{}, once it is closed by the program that writes it",
+                    what(change, false)
+                ),
+                false => what(change, resent && change.staged.is_none()),
+            },
             bytes,
             sent_bytes: sent.unwrap_or(0),
             attempts: change.attempts,

@@ -78,7 +78,7 @@ impl World for Vfs {
     }
 
     fn being_written(&self, ino: Ino) -> bool {
-        self.opens.get(ino).is_some_and(|open| open.is_being_written())
+        self.opens.is_being_written(ino)
     }
 
     async fn source(&self, change: &Change, remote: Option<&Entry>) -> Result<Source, StoreError> {

@@ -456,3 +456,24 @@ async fn statuses_that_the_caller_knows_are_no_errors() {
         .await;
     assert_eq!(answer.expect("an answer").status, 404);
 }
+
+/// Each folder that was deleted left "error … folder not found" in `status` for good: the store is asked whether it has
+/// gone. That is an answer; a failure stays told.
+#[tokio::test]
+async fn that_something_has_gone_is_no_error_to_tell() {
+    let base = serve(Router::new().route("/no", get(|| async { axum::http::StatusCode::FORBIDDEN }))).await;
+    let client = client(&base);
+    let gone = failed(client.call(request(&base, Method::GET, "gone")).await);
+    assert_eq!(gone.status, Some(404));
+    assert!(client.snapshot().last_error.is_none());
+    // Content that should be there is another matter.
+    let lost = failed(client.call(request(&base, Method::GET, "gone").unbudgeted()).await);
+    assert_eq!(lost.status, Some(404));
+    assert!(client.snapshot().last_error.is_some_and(|e| e.text.contains("404")));
+    assert_eq!(
+        failed(client.call(request(&base, Method::GET, "no")).await).status,
+        Some(403)
+    );
+    failed(client.call(request(&base, Method::GET, "gone")).await);
+    assert!(client.snapshot().last_error.is_some_and(|e| e.text.contains("403")));
+}

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::rig::{ME, Rig, name, start_on};
 use crate::http::{Budget, Class, Limits, LocalBudget, MemoryLedger};
 use crate::journal::UploaderConfig;
@@ -458,4 +460,34 @@ async fn at_eighty_percent_of_the_allowance_a_person_is_told_once_and_polls_beco
         rarely < often && rarely <= 13,
         "{rarely} polls an hour instead of {often}"
     );
+}
+
+/// `assetfs sync` waited, and neither it nor `queue` said for what: a program had a file open for writing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_has_open_for_writing_is_told_as_that() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let (attr, opened) = rig
+        .vfs
+        .create(ME, Ino::ROOT, &name("log.txt"), 0o644, how)
+        .await
+        .expect("create");
+    rig.vfs
+        .write(opened.fh, 0, Bytes::from_static(b"line"))
+        .await
+        .expect("write");
+    rig.vfs.flush(ME, opened.fh).await.expect("flush");
+    let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("report");
+    assert_eq!(report.pending, 1);
+    assert_eq!(report.problems, ["/log.txt: a program still has it open for writing"]);
+    let queue = rig.vfs.queue(None).await.expect("queue");
+    assert_eq!(queue[0].id, attr.ino.0);
+    assert_eq!(queue[0].what, "upload, once it is closed by the program that writes it");
+    rig.vfs.release(opened.fh).await;
+    assert_eq!(rig.vfs.queue(None).await.expect("queue")[0].what, "upload");
+    rig.settle().await;
+    assert_eq!(rig.stored(), rig.tree().await);
 }

@@ -7,7 +7,17 @@ use crate::journal::UploaderConfig;
 use crate::model::{Availability, Ino};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
-use crate::vfs::{IoMode, Notice, OpenHow, VfsConfig};
+use crate::vfs::{IoMode, Notice, OpenHow, SetAttr, VfsConfig};
+
+const READ: OpenHow = OpenHow {
+    read: true,
+    write: false,
+    truncate: false,
+    append: false,
+    exclusive: false,
+    direct: false,
+    for_thumbnail: false,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_made_by_others_show_within_the_poll_interval() {
@@ -78,6 +88,48 @@ async fn an_open_file_never_changes_under_its_reader() {
     assert_eq!(rig.read("a.txt").await.expect("read"), b"second version");
     assert_eq!(&rig.vfs.read(opened.fh, 0, 100).await.expect("read")[..], b"first");
     assert_eq!(rig.vfs.getattr(before, Some(opened.fh)).await.expect("fstat").size, 5);
+    rig.vfs.release(opened.fh).await;
+}
+
+/// While a program had a file open, its path went on to show the old version for a minute: nobody told the kernel that the
+/// name stands for another inode. What was set of the file here (mode, owner) was forgotten with the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_is_told_of_a_new_version_of_an_open_file() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    let entry = rig.store.remote().put(&root, "a.txt", &b"first"[..]).expect("put");
+    rig.names("").await;
+    let before = rig.at("a.txt").await.expect("there").ino;
+    let set = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    rig.vfs.setattr(ME, before, None, set).await.expect("chmod");
+    let opened = rig.vfs.open(ME, before, READ).await.expect("open");
+    let mut notices = rig.vfs.take_notices().expect("the first to ask");
+    // The first listing told the name too.
+    while notices.try_recv().is_ok() {}
+    tokio::spawn(rig.vfs.clone().run_upkeep());
+    rig.clock.advance(Duration::from_secs(1));
+    rig.store.remote().write(&entry.id, &b"second"[..]).expect("written");
+    let told = tokio::time::timeout(Duration::from_secs(60), async {
+        let expected = Notice::Entry {
+            parent: Ino::ROOT,
+            name: name("a.txt"),
+        };
+        loop {
+            rig.clock.advance(Duration::from_secs(2));
+            match tokio::time::timeout(Duration::from_millis(5), notices.recv()).await {
+                Ok(Some(notice)) if notice == expected => break,
+                Ok(None) => panic!("no more notices"),
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+    });
+    told.await.expect("the name is told");
+    let after = rig.at("a.txt").await.expect("there");
+    assert_ne!(after.ino, before);
+    assert_eq!((after.size, after.perm), (6, 0o600));
     rig.vfs.release(opened.fh).await;
 }
 
