@@ -103,7 +103,7 @@ REFUSED = {
         ("renaming a file to a name without an extension", "{file}", move(lambda file: file.removesuffix(".txt")), "EINVAL"),
         ("removing a folder that is not empty", "{one}", os.rmdir, "ENOTEMPTY"),
         ("setting a field that the library does not have", "{file}", set_field("user.imagerelay.nosuch"), "EOPNOTSUPP"),
-        ("setting a field that only the library sets", "{file}", set_field("user.imagerelay.created_on"), "EPERM"),
+        ("setting what only the drive tells", "{file}", set_field("user.assetfs.id"), "EPERM"),
     ],
     "omeka": [
         ("a file at the top", "{top}/a.txt", make, "EPERM"),
@@ -114,7 +114,7 @@ REFUSED = {
         ("a file without an extension", "{one}/Makefile", make, "EINVAL"),
         ("removing an item that has files", "{one}", os.rmdir, "ENOTEMPTY"),
         ("an emoji in a text", "{file}", set_field("user.dublincore.title", "\N{PARTY POPPER}".encode()), "EINVAL"),
-        ("setting the file's checksum", "{file}", set_field("user.omeka.mime_type"), "EPERM"),
+        ("setting the type that the site found", "{file}", set_field("user.omeka.mime_type"), "EPERM"),
     ],
     "flextype": [
         ("a PHP script", "{one}/a.php", make, "EINVAL"),

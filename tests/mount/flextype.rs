@@ -235,3 +235,30 @@ fn two_thousand_files_are_listed_in_a_few_requests() {
     });
     assert!(asked.api <= 6, "{asked:?}");
 }
+
+/// Every new file has its name for a title. The second `rsync -aX` took it away, in three requests a file, and a copy got
+/// the title of what it was copied from.
+#[test]
+fn a_title_that_repeats_the_name_is_neither_copied_nor_taken_away() {
+    let world = site(|_| {});
+    let mount = world.mount(QUICK);
+    shell(
+        &mount.path(),
+        "mkdir ../set folder && seq 9 > ../set/a.txt && rsync -aX ../set/ folder/",
+    );
+    mount.sync();
+    let again = world.requests(&mount, || {
+        shell(&mount.path(), "rsync -aX ../set/ folder/");
+    });
+    assert!(again.routes.keys().all(|route| route.starts_with("GET ")), "{again:?}");
+    shell(
+        &mount.path(),
+        "cd folder && cp -a a.txt b.txt && setfattr -n user.flextype.title -v Ours a.txt && cp -a a.txt c.txt",
+    );
+    mount.sync();
+    let title = |name: &str| {
+        let script = format!("getfattr --only-values -n user.flextype.title folder/{name}");
+        shell(&mount.path(), &script)
+    };
+    assert_eq!([title("a.txt"), title("b.txt"), title("c.txt")], ["Ours", "b", "Ours"]);
+}

@@ -58,6 +58,13 @@ fn add(fields: &mut Fields, name: &str, value: &Value) {
     }
 }
 
+/// Whether programs are told of a field, and copy it. Not of a title that only repeats the file's name, as every new file's
+/// does: a copy under another name has its own, and `rsync -X` would take it away.
+pub(super) fn is_listed(item: &Entry, field: &str) -> bool {
+    let stem = item.name.rsplit_once('.').map_or(item.name.as_str(), |(stem, _)| stem);
+    field != "title" || item.fields.get(field).map(|field| field.values.as_slice()) != Some(&[stem.into()])
+}
+
 /// What the object holds at a path of keys.
 pub(super) fn find<'a>(object: &'a Object, field: &str) -> Option<&'a Value> {
     match field.split_once('.') {

@@ -278,6 +278,10 @@ impl Store for FlextypeStore {
         fields::check(item, changes)
     }
 
+    fn lists_field(&self, item: &Entry, field: &str) -> bool {
+        fields::is_listed(item, field)
+    }
+
     fn field_name(&self, xattr: &str, kind: Kind) -> Option<FieldName> {
         fields::by_xattr(xattr, kind)
     }
