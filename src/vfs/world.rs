@@ -136,6 +136,10 @@ impl World for Vfs {
             return false;
         };
         let generation = body.generation();
+        if remote.altered().is_some() {
+            // What the store made of other bytes need not be here, and is not to be sent to it to be altered once more.
+            self.cache.body(remote).complete(FILL_DEADLINE).await.ok();
+        }
         if body.same_as_base().await.unwrap_or(false) || self.equals_cached(&body, remote).await {
             self.sending.lock().insert(ino, (body, generation));
             return true;
@@ -208,7 +212,14 @@ impl World for Vfs {
         staged: Option<&Staged>,
     ) -> Result<(), StoreError> {
         if let Some(staged) = staged.filter(|_| entry.altered().is_some()) {
-            self.keep_sent(ino, entry, staged).await;
+            // A version that was known before was not made of these bytes: they are the same, and were not sent.
+            let known = self
+                .entry(&entry.id)
+                .await
+                .is_some_and(|known| known.version == entry.version);
+            if !known {
+                self.keep_sent(ino, entry, staged).await;
+            }
         }
         let (item, places) = (entry.clone(), places.to_vec());
         let (old, gone) = (old.cloned(), old.cloned());

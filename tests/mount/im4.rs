@@ -392,7 +392,8 @@ fn rsync_with_attributes_goes_in_as_often_as_one_likes() {
         "getfattr -n user.im4.sortcode -n user.im4.priority a.txt flowers.jpg",
     );
     let again = world.requests(&mount, || {
-        shell(&ceremony, "rsync -aX ../../../set/ . && cmp a.txt ../../../set/a.txt");
+        let script = format!("rsync -aX ../set/ '{ceremony}/' && cmp '{ceremony}/a.txt' ../set/a.txt");
+        shell(&mount.path(), &script);
     });
     assert!(again.routes.keys().all(|route| route.starts_with("GET ")), "{again:?}");
 }

@@ -4,6 +4,8 @@
 //! - No answer is documented. So everything is decoded loosely, and what is not understood is shown read-only.
 //! - Nothing can download *one* file: a category comes as a whole, as the file itself when it has one and as a zip
 //!   otherwise. So reading is [`Reads::Bundle`](crate::store::Reads::Bundle), and one request fills the cache for all.
+//!   That of a whole project is not asked for: which of its files are wanted shows one after the other, and by then it would
+//!   bring the first category a second time.
 //! - One request lists every file of a project. Its answer is kept for a few seconds, so that listing all categories of a
 //!   project costs that one request.
 //! - No rename, no overwrite: both are re-uploads, composed above. Another category is one call.

@@ -1,8 +1,9 @@
 //! What has changed since a cursor.
 //!
-//! The site tells new and changed records (`modified_since`), but never deletions. Those show in numbers only: every
-//! collection says how many items it has, every item how many files. The cursor keeps the collections' numbers; the
-//! items' are remembered from listings, and asked for again when the number of all files does not add up.
+//! The site tells new and changed records (`modified_since`; a new record is modified when it is added, so `added_since` tells
+//! nothing more), but never deletions. Those show in numbers only: every collection says how many items it has, every item how
+//! many files. The cursor keeps the collections' numbers; the items' are remembered from listings, and asked for again when the
+//! number of all files does not add up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
