@@ -381,19 +381,12 @@ fn a_queued_file_is_read_and_written_and_read_anew_when_the_server_is_done() {
 fn rsync_with_attributes_goes_in_as_often_as_one_likes() {
     let world = sample();
     let mount = world.mount(QUICK);
-    let ceremony = mount.at("Lovelace, Ada (101)/Ceremony");
-    shell(
-        &ceremony,
-        "mkdir ../../../set && seq 9 > ../../../set/a.txt && rsync -aX ../../../set/ .",
-    );
+    let at = |script: &str| shell(&mount.path(), &format!("to='Lovelace, Ada (101)/Ceremony'; {script}"));
+    at("mkdir ../set && seq 9 > ../set/a.txt && rsync -aX ../set/ \"$to/\"");
     mount.sync();
-    shell(
-        &ceremony,
-        "getfattr -n user.im4.sortcode -n user.im4.priority a.txt flowers.jpg",
-    );
+    at("getfattr -n user.im4.sortcode -n user.im4.priority \"$to/a.txt\" \"$to/flowers.jpg\"");
     let again = world.requests(&mount, || {
-        let script = format!("rsync -aX ../set/ '{ceremony}/' && cmp '{ceremony}/a.txt' ../set/a.txt");
-        shell(&mount.path(), &script);
+        at("rsync -aX ../set/ \"$to/\" && cmp \"$to/a.txt\" ../set/a.txt");
     });
     assert!(again.routes.keys().all(|route| route.starts_with("GET ")), "{again:?}");
 }
