@@ -44,6 +44,17 @@ pub async fn release_dead(run: &Path, mountpoint: &Path, store: &str) -> Result<
     Ok(())
 }
 
+/// Where a daemon that lives has the store mounted. One that is mounted no more, and only sends what is left, is nowhere.
+pub fn standing(run: &Path, store: &str) -> Result<Option<PathBuf>, Failure> {
+    for record in registry::all(run)?.into_iter().filter(|record| record.store == store) {
+        let mounted = mounts::at(&record.mountpoint).map_err(Failure::new)?;
+        if mounted.is_some_and(|mounted| mounted.is_ours()) {
+            return Ok(Some(record.mountpoint));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether it is a mount of ours that none of these daemons serves.
 pub fn is_unserved(mounted: &Mounted, living: &[MountRecord]) -> bool {
     mounted.is_ours() && living.iter().all(|record| record.mountpoint != mounted.mountpoint)

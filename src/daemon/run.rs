@@ -99,6 +99,14 @@ pub async fn run(plan: Plan, service: ServiceManager, ready: impl FnOnce(&Path))
     let service = Arc::new(service);
     // A killed daemon that the system cannot let go of would hold the lock.
     mountpoint::release_dead(&plan.places.run, &plan.mountpoint, &plan.source.name).await?;
+    // Its lock will not be free soon: only a daemon that sends what is left is waited for.
+    if let Some(place) = mountpoint::standing(&plan.places.run, &plan.source.name)? {
+        return Err(Failure::new(format!(
+            "{} is mounted at {} already",
+            plan.source.name,
+            place.display()
+        )));
+    }
     service.status("waiting for the store's lock");
     let lock = tokio::select! {
         lock = lock_state(&plan, &places, LOCK_WAIT) => lock?,

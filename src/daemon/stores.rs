@@ -223,7 +223,7 @@ pub fn explain(plan: &Plan, error: &StoreError) -> Failure {
         }
         ErrorKind::Network | ErrorKind::Timeout => format!("{host} cannot be reached"),
         ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Unsupported => format!(
-            "{} is not the address of a {} API, which looks like {}",
+            "{} is no address of the {} API, which looks like {}",
             plan.source.url,
             plan.source.kind,
             plan.source.kind.address_example()

@@ -88,6 +88,19 @@ fn a_mount_that_is_in_use_stays_unless_it_is_told_lazily() {
     drop(open);
 }
 
+/// A second mount of a store waited two minutes for the first one's end before it said that there is one.
+#[test]
+fn a_store_that_is_mounted_is_not_mounted_twice() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    let said = text(&world.mount_fails(QUICK));
+    assert!(
+        said.contains(&format!("is mounted at {} already", mount.path().display())),
+        "{said}"
+    );
+    shell(&mount.path(), "ls Press > /dev/null");
+}
+
 #[test]
 fn status_and_queue_speak_to_programs() {
     let world = World::new(Seed::Small);

@@ -134,7 +134,7 @@ fn a_logout_keeps_what_is_pending_and_says_so() {
 
 /// Plays the person at a terminal: answers each question, and prints what was shown.
 const PERSON: &str = r#"
-import os, pty, sys
+import os, pty, sys, termios, time
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], [sys.argv[1], "login", "studio", "--file"])
@@ -149,9 +149,12 @@ def read():
     return part
 for answer in sys.argv[2:]:
     before = len(shown)
-    while not shown[before:].rstrip(b" ").endswith(b":"):
+    while not shown[before:].endswith(b": "):
         if not read():
             break
+    # Nobody types a secret before the terminal has stopped to show what is typed; a program would.
+    while answer == sys.argv[-1] and termios.tcgetattr(terminal)[3] & termios.ECHO:
+        time.sleep(0.01)
     os.write(terminal, answer.encode() + b"\n")
 while read():
     pass
