@@ -44,6 +44,20 @@ impl Cache {
         Ok(self.usage())
     }
 
+    /// Throws out clean bodies while the disk has less free than they are to leave, whoever fills it: journal and catalog
+    /// need room to go on.
+    pub async fn keep_floor(&self) -> Result<()> {
+        let shared = self.shared.clone();
+        self.shared
+            .blocking(move || {
+                if shared.free_bytes(Disk::Content)? >= shared.floor_bytes {
+                    return Ok(());
+                }
+                shared.evict_for(Disk::Content, shared.floor_bytes).map(|_| ())
+            })
+            .await
+    }
+
     /// Changes the limit; it holds after the next eviction.
     pub fn set_limit(&self, limit_bytes: u64) {
         self.shared.limit_bytes.store(limit_bytes, Ordering::Relaxed);
@@ -78,8 +92,9 @@ impl Shared {
         self.blocking(move || {
             let wanted = bytes.saturating_add(leave_bytes);
             let room = shared.free_bytes(disk)? >= wanted || shared.evict_for(disk, wanted)?;
-            // While there is none, the next one looks again.
-            let unchecked = if room { 0 } else { CHECK_EVERY_BYTES };
+            // Near the end the next one looks again, so that what is to be left free is.
+            let far = shared.free_bytes(disk)? >= wanted.saturating_add(CHECK_EVERY_BYTES);
+            let unchecked = if far { 0 } else { CHECK_EVERY_BYTES };
             shared.unchecked_bytes.store(unchecked, Ordering::Relaxed);
             if room { Ok(()) } else { Err(CacheError::Full) }
         })
@@ -89,11 +104,13 @@ impl Shared {
     /// After "no space left": throws out clean bodies until `bytes` fit, or none is left.
     pub(super) async fn make_room(self: &Arc<Self>, bytes: u64, disk: Disk) -> Result<()> {
         let shared = self.clone();
-        self.blocking(move || {
-            let wanted = shared.free_bytes(disk)?.saturating_add(bytes.max(CHECK_EVERY_BYTES));
-            shared.evict_for(disk, wanted).map(|_| ())
-        })
-        .await
+        self.blocking(move || shared.squeeze(bytes, disk)).await
+    }
+
+    /// The same. Blocks.
+    pub(super) fn squeeze(&self, bytes: u64, disk: Disk) -> Result<()> {
+        let wanted = self.free_bytes(disk)?.saturating_add(bytes.max(CHECK_EVERY_BYTES));
+        self.evict_for(disk, wanted).map(|_| ())
     }
 
     /// Evicts until `disk` has `wanted` bytes free. Answers whether it has. Blocks.
@@ -184,6 +201,7 @@ impl Shared {
                 count(&self.counters.evictions, 1);
             }
         }
+        self.index.room_was_made();
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::disk;
 use crate::model::{ContentVersion, Entry, ItemId, Timestamp};
 
 use super::body::BodyId;
-use super::error::Result;
+use super::error::{CacheError, Result};
 use super::shared::Key;
 
 const SCHEMA: &str = "
@@ -32,6 +32,9 @@ const SCHEMA: &str = "
     );
     CREATE INDEX IF NOT EXISTS body_used ON body (pinned, used);
     PRAGMA user_version = 1;";
+
+/// Room for noting what is closed and thrown out on a full disk, in bytes.
+const RESERVE_BYTES: u64 = 1 << 20;
 
 /// One body in the content folder.
 #[derive(Clone, Debug)]
@@ -75,6 +78,8 @@ pub(super) struct Index {
     connection: Mutex<Connection>,
     /// Noted here by `Drop`, which must not wait for the disk; written before anything else is asked.
     closing: Mutex<Vec<Closing>>,
+    /// So that bodies can be thrown out when there is no room to note that.
+    reserve: disk::Reserve,
 }
 
 /// The index, locked.
@@ -102,6 +107,7 @@ impl Index {
             folder: folder.to_owned(),
             connection: Mutex::new(connection),
             closing: Mutex::new(Vec::new()),
+            reserve: disk::Reserve::hold(folder.join("index.reserve"), RESERVE_BYTES),
         };
         index.lock()?.settle_after_crash()?;
         Ok(index)
@@ -114,10 +120,25 @@ impl Index {
             connection: self.connection.lock(),
         };
         let closing = std::mem::take(&mut *self.closing.lock());
-        if !closing.is_empty() {
-            locked.write_closed(&closing)?;
+        if closing.is_empty() {
+            return Ok(locked);
+        }
+        let mut written = locked.write_closed(&closing);
+        if written.as_ref().is_err_and(CacheError::is_full) && self.reserve.spend()? {
+            tracing::warn!("the disk is full: the index of the cache goes on in its reserve");
+            written = locked.write_closed(&closing);
+        }
+        match written {
+            // Until there is room again they count as open.
+            Err(error) if error.is_full() => self.closing.lock().extend(closing),
+            written => written?,
         }
         Ok(locked)
+    }
+
+    /// After bodies have been thrown out: holds the reserve again.
+    pub(super) fn room_was_made(&self) {
+        self.reserve.renew();
     }
 
     /// Notes that a body was closed; never blocks.

@@ -7,6 +7,7 @@ use crate::model::Entry;
 
 use super::body::{Body, BodyId};
 use super::error::{CacheError, Result};
+use super::evict::Disk;
 use super::index::{Locked, Record};
 use super::map::{BlockMap, create_map};
 use super::state::{Content, OpenFile, Phase, State};
@@ -48,21 +49,13 @@ impl Body {
                 (None, None) => return Err(CacheError::Discarded),
             }
         };
-        let found = {
-            // Held until the body counts as in use: evicting takes the same lock.
-            let index = self.shared.index.lock()?;
-            match index.find(&entry.id, &entry.version)? {
-                Some(record) => match self.take_up(&index, &record, &entry) {
-                    Ok(found) => found,
-                    Err(error) => {
-                        tracing::debug!(%error, item = %entry.id, "a cached body cannot be used and is made anew");
-                        index.remove(record.id)?;
-                        self.shared.held.remove(&(record.item, record.version), record.bytes);
-                        self.make(&index, &entry)?
-                    }
-                },
-                None => self.make(&index, &entry)?,
+        let found = match self.find_or_make(&entry) {
+            // The room that a new one needs comes from those that nobody uses.
+            Err(error) if error.is_full() => {
+                self.shared.squeeze(0, Disk::Content)?;
+                self.find_or_make(&entry)?
             }
+            found => found?,
         };
         let open = found.file.clone();
         let complete = found.complete;
@@ -77,6 +70,22 @@ impl Body {
             self.all_arrived();
         }
         Ok(open)
+    }
+
+    fn find_or_make(&self, entry: &Entry) -> Result<Found> {
+        // Held until the body counts as in use: evicting takes the same lock.
+        let index = self.shared.index.lock()?;
+        let Some(record) = index.find(&entry.id, &entry.version)? else {
+            return self.make(&index, entry);
+        };
+        let error = match self.take_up(&index, &record, entry) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        tracing::debug!(%error, item = %entry.id, "a cached body cannot be used and is made anew");
+        index.remove(record.id)?;
+        self.shared.held.remove(&(record.item, record.version), record.bytes);
+        self.make(&index, entry)
     }
 
     fn make(&self, index: &Locked<'_>, entry: &Entry) -> Result<Found> {
@@ -129,7 +138,11 @@ impl Body {
         if !complete && size <= CHECK_AT_OPEN_BYTES_MAX {
             super::verify::check_blocks(&open, &mut map, 0..size, &self.shared.counters)?;
         }
-        index.opened(record.id, self.shared.clock.now())?;
+        match index.opened(record.id, self.shared.clock.now()) {
+            // Only when it was last used is not noted: no reason to do without bytes that are here.
+            Err(error) if error.is_full() => tracing::debug!(%error, item = %entry.id, "its use is not noted"),
+            noted => noted?,
+        }
         Ok(Found {
             id: record.id,
             file: open,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::disk::Reserve;
 use crate::model::Ino;
 
 use super::db::{self, Write};
@@ -109,11 +110,7 @@ impl Writer {
     /// Starts the thread on its own connection.
     pub fn start(db: Connection, reserve: PathBuf) -> Result<Self, JournalError> {
         let (requests, queue) = sync_channel(QUEUE_MAX);
-        let reserved = crate::disk::open_private(&reserve, !reserve.exists())
-            .and_then(|file| crate::disk::preallocate(&file, &reserve, RESERVE_BYTES));
-        if let Err(e) = reserved {
-            tracing::warn!("no space could be reserved for the journal: {e}");
-        }
+        let reserve = Reserve::hold(reserve, RESERVE_BYTES);
         let failed = Arc::new(AtomicBool::new(false));
         let told = failed.clone();
         let thread = std::thread::Builder::new()
@@ -191,7 +188,7 @@ impl Drop for Writer {
 
 struct Thread {
     db: Connection,
-    reserve: PathBuf,
+    reserve: Reserve,
     unsynced: bool,
     /// Tells that `behind` is something.
     failed: Arc<AtomicBool>,
@@ -273,9 +270,11 @@ impl Thread {
         let durability = batch.iter().map(|r| r.durability).max().unwrap_or(Durability::Written);
         let all: Vec<&[Write]> = batch.iter().map(|r| r.writes.as_slice()).collect();
         let mut result = self.commit(&all, durability);
-        if result.as_ref().is_err_and(is_full) && std::fs::remove_file(&self.reserve).is_ok() {
+        if result.as_ref().is_err_and(is_full) && self.reserve.spend().unwrap_or(false) {
             tracing::warn!("the disk is full: the journal goes on in its reserve");
             result = self.commit(&all, durability);
+        } else if result.is_ok() {
+            self.reserve.renew();
         }
         let failure = result.err().map(|error| match is_full(&error) {
             true => Failure::Full,

@@ -20,15 +20,29 @@ const POLL_PAUSE_MAX: Duration = Duration::from_secs(300);
 const IDLE_AFTER: Duration = Duration::from_secs(300);
 /// How much of the allowance is used when a person is told.
 const WARN_AT: f64 = 0.8;
+/// Pause between two looks at the free space.
+const LOOK_AT_DISK_EVERY: Duration = Duration::from_secs(10);
 /// Pause between attempts to give back what the store lent.
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
 impl Vfs {
-    /// Looks after the mount until it ends: polls, gives back what the store lent, and fetches what is new of what is pinned.
+    /// Looks after the mount until it ends: polls, gives back what the store lent, fetches what is new of what is pinned,
+    /// and keeps some of the disk free.
     pub async fn run_upkeep(self) {
         tokio::select! {
             () = self.upkeep() => {}
             () = self.follow_pins() => {}
+            () = self.keep_room() => {}
+        }
+    }
+
+    /// Others may fill the disk: clean bodies make room, so that what is written and listed here can still be noted.
+    async fn keep_room(&self) {
+        loop {
+            self.clock.sleep(LOOK_AT_DISK_EVERY).await;
+            if let Err(error) = self.cache.keep_floor().await {
+                tracing::warn!("no room could be made on the disk: {error}");
+            }
         }
     }
 

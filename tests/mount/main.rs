@@ -6,6 +6,7 @@ mod commands;
 mod desktop;
 mod flextype;
 mod freshness;
+mod full;
 mod helper;
 mod im4;
 mod im4_views;
