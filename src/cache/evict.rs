@@ -80,6 +80,16 @@ impl Shared {
             .await
     }
 
+    /// Whether `bytes` more may be written without a look at the free space; they are counted then.
+    pub(super) fn admits(&self, bytes: u64) -> bool {
+        let counted = |unchecked: u64| {
+            let sum = unchecked.saturating_add(bytes);
+            (sum < CHECK_EVERY_BYTES).then_some(sum)
+        };
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.unchecked_bytes.fetch_update(set, fetch, counted).is_ok()
+    }
+
     async fn admit(self: &Arc<Self>, bytes: u64, leave_bytes: u64, disk: Disk) -> Result<()> {
         let unchecked = self
             .unchecked_bytes

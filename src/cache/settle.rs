@@ -63,8 +63,13 @@ impl Cache {
 
     /// Removes a dirty body's file for good. Who has it open still reads what is there.
     pub async fn discard(&self, body: &Arc<Body>) -> Result<()> {
-        let body = body.clone();
-        self.shared.blocking(move || body.discard_now()).await
+        let (cache, body) = (self.clone(), body.clone());
+        self.shared.blocking(move || cache.discard_now(&body)).await
+    }
+
+    /// The same. Blocks.
+    pub fn discard_now(&self, body: &Arc<Body>) -> Result<()> {
+        body.discard_now()
     }
 
     /// Removes a dirty body's file by its name, for one that nobody has opened.

@@ -91,15 +91,16 @@ impl Cache {
 
     /// A new file: empty, dirty, complete.
     pub async fn new_dirty(&self) -> Result<Arc<Body>> {
-        let shared = self.shared.clone();
-        self.shared
-            .blocking(move || {
-                let id = BodyId::random();
-                let path = shared.staging_path(id);
-                let file = Arc::new(disk::open_private(&path, true)?);
-                Ok(dirty(shared, id, OpenFile { file, path }, 0, None))
-            })
-            .await
+        let cache = self.clone();
+        self.shared.blocking(move || cache.new_dirty_now()).await
+    }
+
+    /// The same. Blocks.
+    pub fn new_dirty_now(&self) -> Result<Arc<Body>> {
+        let id = BodyId::random();
+        let path = self.shared.staging_path(id);
+        let file = Arc::new(disk::open_private(&path, true)?);
+        Ok(dirty(self.shared.clone(), id, OpenFile { file, path }, 0, None))
     }
 
     /// A dirty body that an earlier run left in staging/, all of it there; `base` is the entry it was based on.
@@ -117,6 +118,42 @@ impl Cache {
                 Ok(dirty(shared, id, OpenFile { file, path }, size, base))
             })
             .await
+    }
+
+    /// Gives a body in staging/ exactly these bytes, also when its file is gone. Not synced. Blocks.
+    pub fn restore_staged(&self, id: BodyId, bytes: &[u8]) -> Result<()> {
+        let path = self.shared.staging_path(id);
+        let file = match disk::open_private(&path, false) {
+            Err(error) if error.is_not_found() => disk::open_private(&path, true)?,
+            opened => opened?,
+        };
+        disk::write_at(&file, &path, 0, bytes)?;
+        disk::set_len(&file, &path, bytes.len() as u64)?;
+        Ok(())
+    }
+
+    /// Makes bodies in staging/ durable with their names; one that has left it needs nothing. Blocks.
+    pub fn sync_staged(&self, ids: &[BodyId]) -> Result<()> {
+        let mut files = Vec::with_capacity(ids.len());
+        for id in ids {
+            let path = self.shared.staging_path(*id);
+            match disk::open_private(&path, false) {
+                Ok(file) => files.push((file, path)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // All of them begin before the first is waited for.
+        for (file, _) in &files {
+            disk::begin_writeback(file, 0, 0);
+        }
+        for (file, path) in &files {
+            disk::sync_data(file, path)?;
+        }
+        if !files.is_empty() {
+            disk::sync_dir(&self.shared.config.staging_dir)?;
+        }
+        Ok(())
     }
 
     /// All bodies in staging/: what the journal does not know of them was left by a crash.

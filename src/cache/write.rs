@@ -157,6 +157,28 @@ impl Body {
         }
     }
 
+    /// The same of a dirty body while there is room for certain; `false`: not done, for it needs more. Blocks.
+    pub fn write_quickly(self: &Arc<Self>, offset: u64, data: &Bytes) -> Result<bool> {
+        if data.is_empty() || self.dirty_id().is_none() || !self.shared.admits(data.len() as u64) {
+            return Ok(false);
+        }
+        let change = Change::Write {
+            offset,
+            data: data.clone(),
+        };
+        match self.change_now(&change) {
+            Ok(Made::Yes) => {
+                self.begin_writeback(&change);
+                self.changed.notify_waiters();
+                Ok(true)
+            }
+            Ok(Made::NotDirty) => Ok(false),
+            // It is tried again once there is room.
+            Err(error) if error.is_full() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sets the size: cuts, or extends with zeros.
     pub async fn truncate(self: &Arc<Self>, size: u64) -> Result<()> {
         if size == 0 && self.dirty_id().is_none() {
@@ -323,21 +345,39 @@ impl Body {
 
     /// Makes what has been written durable, the name in staging/ included.
     pub async fn sync(self: &Arc<Self>) -> Result<()> {
-        let open = self.opened().await?;
+        self.opened().await?;
         let body = self.clone();
-        self.shared
-            .blocking(move || {
-                disk::sync_data(&open.file, &open.path)?;
-                let unsynced = |state: &State| matches!(&state.phase, Phase::Dirty(dirty) if !dirty.name_synced);
-                if unsynced(&body.state.lock()) {
-                    disk::sync_dir(&body.shared.config.staging_dir)?;
-                    if let Phase::Dirty(dirty) = &mut body.state.lock().phase {
-                        dirty.name_synced = true;
-                    }
-                }
-                Ok(())
-            })
-            .await
+        self.shared.blocking(move || body.sync_now()).await
+    }
+
+    /// The same of an open body. Blocks.
+    pub fn sync_now(&self) -> Result<()> {
+        let open = self.state.lock().file.clone().ok_or(CacheError::Discarded)?;
+        disk::sync_data(&open.file, &open.path)?;
+        let unsynced = |state: &State| matches!(&state.phase, Phase::Dirty(dirty) if !dirty.name_synced);
+        if unsynced(&self.state.lock()) {
+            disk::sync_dir(&self.shared.config.staging_dir)?;
+            if let Phase::Dirty(dirty) = &mut self.state.lock().phase {
+                dirty.name_synced = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// All bytes of a dirty body, as of one moment; `None` when there are more than `max`, or when some are still to come.
+    /// Blocks.
+    pub fn bytes_up_to(&self, max: u64) -> Result<Option<Bytes>> {
+        let _io = self.io.lock();
+        let (open, size) = {
+            let state = self.state.lock();
+            let open = state.file.clone().ok_or(CacheError::Discarded)?;
+            match &state.phase {
+                Phase::Dirty(dirty) if dirty.missing.is_empty() && state.size <= max => (open, state.size),
+                _ => return Ok(None),
+            }
+        };
+        let bytes = disk::read_at_most(&open.file, &open.path, 0, size as usize)?;
+        Ok((bytes.len() as u64 == size).then(|| bytes.into()))
     }
 }
 

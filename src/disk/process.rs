@@ -1,7 +1,11 @@
 //! What the system tells of a process in `/proc/PID/status`: the one file there that can be read of a process that waits for us.
 
+use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
+
+/// Room for a status in one piece: the system writes its text anew for every read.
+const STATUS_BYTES: usize = 4096;
 
 /// The text of a process's status; empty for one that is not there.
 pub struct ProcessStatus(String);
@@ -23,7 +27,11 @@ impl ProcessStatus {
     }
 
     fn at(process: &Path) -> Self {
-        let text = std::fs::read(process.join("status")).unwrap_or_default();
+        let mut text = Vec::with_capacity(STATUS_BYTES);
+        let read = std::fs::File::open(process.join("status")).and_then(|mut file| file.read_to_end(&mut text));
+        if read.is_err() {
+            text.clear();
+        }
         // A program may call itself what it likes.
         Self(String::from_utf8_lossy(&text).into_owned())
     }

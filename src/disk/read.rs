@@ -66,7 +66,7 @@ pub fn write_at(file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(
     file.write_all_at(bytes, offset).named("write", path)
 }
 
-/// Lets the disk begin to write a range of a file, without waiting for it. Nothing is durable by that, and an error shows
+/// Lets the disk begin to write a range of a file (with a length of 0: to its end), without waiting for it. Nothing is durable by that, and an error shows
 /// at the sync that follows.
 pub fn begin_writeback(file: &File, offset: u64, len: u64) {
     let (Ok(offset), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else {

@@ -77,7 +77,11 @@ impl Adapter {
 
     /// Runs `task` on its own, on behalf of the program that made `request`.
     pub(super) fn spawn(&self, request: &Request, task: impl Future<Output = ()> + Send + 'static) {
-        let (programs, pid) = (self.programs.clone(), request.pid());
+        self.spawn_for(request.pid(), task);
+    }
+
+    fn spawn_for(&self, pid: u32, task: impl Future<Output = ()> + Send + 'static) {
+        let programs = self.programs.clone();
         self.runtime.spawn(async move {
             with_context(programs.context(pid), task).await;
         });
@@ -92,6 +96,32 @@ impl Adapter {
         A: FnOnce(R, T) + Send + 'static,
     {
         self.spawn(request, operation.serve(reply, work, answer, drop));
+    }
+
+    /// Tries `quick` on a thread that may block and answers from there, which saves the way over a task; it waits for nothing
+    /// but this machine. Where it cannot tell (`None`), `work` goes on in a task.
+    pub(super) fn serve_quickly<T, R, Q, W, A>(
+        &self,
+        request: &Request,
+        operation: Operation,
+        reply: R,
+        quick: Q,
+        work: W,
+        answer: A,
+        late: impl FnOnce(T) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        R: Refuse + Send + 'static,
+        Q: FnOnce() -> vfs::Result<Option<T>> + Send + 'static,
+        W: Future<Output = vfs::Result<T>> + Send + 'static,
+        A: FnOnce(R, T) + Send + 'static,
+    {
+        let (adapter, pid) = (self.clone(), request.pid());
+        self.runtime.spawn_blocking(move || match quick() {
+            Ok(Some(done)) => operation.finish(reply, Ok(done), answer),
+            Ok(None) => adapter.spawn_for(pid, operation.serve(reply, work, answer, late)),
+            Err(error) => operation.finish(reply, Err(error), answer),
+        });
     }
 
     /// Gives back a handle that was opened after its program had been told EIO.
@@ -141,7 +171,9 @@ impl Adapter {
 
     pub(super) fn answer_create(&self, writes: bool, reply: ReplyCreate, attr: &Attr, opened: &Opened) {
         let (flags, backing) = self.grant(attr.ino, writes, opened, |file| reply.open_backing(file));
-        let (ttl, fh) = (attr_ttl(attr), FileHandle(opened.fh));
+        // A file that was just made is as empty as it looks.
+        let ttl = if opened.is_new { TTL } else { attr_ttl(attr) };
+        let fh = FileHandle(opened.fh);
         let attr = convert::attr(attr);
         match backing {
             Some(backing) => reply.created_passthrough(&ttl, &attr, GENERATION, fh, flags, &backing),

@@ -86,13 +86,15 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        let (vfs, ino) = (self.vfs.clone(), convert::ino(ino));
-        self.serve(
+        let (vfs, quick, ino) = (self.vfs.clone(), self.vfs.clone(), convert::ino(ino));
+        self.serve_quickly(
             req,
             self.operation("getattr", ino),
             reply,
+            move || quick.getattr_now(ino).map(Some),
             async move { vfs.getattr(ino, fh.map(|fh| fh.0)).await },
             |reply, attr| reply.attr(&attr_ttl(&attr), &convert::attr(&attr)),
+            drop,
         );
     }
 
@@ -249,14 +251,15 @@ impl Filesystem for Adapter {
         let (vfs, caller, parent) = (self.vfs.clone(), convert::caller(req), convert::ino(parent));
         let name = decode!(convert::name(name), reply);
         let (how, adapter, closer) = (convert::open_how(OpenFlags(flags)), self.clone(), self.clone());
-        self.spawn(
+        let (quick, wanted, mode) = (self.vfs.clone(), name.clone(), convert::mode(mode));
+        self.serve_quickly(
             req,
-            self.operation("create", parent).named(&name).serve(
-                reply,
-                async move { vfs.create(caller, parent, &name, convert::mode(mode), how).await },
-                move |reply, (attr, opened)| adapter.answer_create(how.write, reply, &attr, &opened),
-                move |(_, opened)| closer.close_late(&opened),
-            ),
+            self.operation("create", parent).named(&name),
+            reply,
+            move || quick.create_quickly(caller, parent, &wanted, mode, how),
+            async move { vfs.create(caller, parent, &name, mode, how).await },
+            move |reply, (attr, opened)| adapter.answer_create(how.write, reply, &attr, &opened),
+            move |(_, opened)| closer.close_late(&opened),
         );
     }
 
@@ -294,23 +297,28 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
-        self.serve(
+        let (quick, bytes) = (self.vfs.clone(), data.clone());
+        self.serve_quickly(
             req,
             self.operation("write", convert::ino(ino)),
             reply,
+            move || quick.write_quickly(fh.0, offset, &bytes),
             async move { vfs.write(fh.0, offset, data).await },
             |reply, written| reply.written(written),
+            drop,
         );
     }
 
     fn flush(&self, req: &Request, ino: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        let (vfs, caller) = (self.vfs.clone(), convert::caller(req));
-        self.serve(
+        let (vfs, quick, caller) = (self.vfs.clone(), self.vfs.clone(), convert::caller(req));
+        self.serve_quickly(
             req,
             self.operation("flush", convert::ino(ino)).whole(),
             reply,
+            move || quick.flush_quickly(caller, fh.0),
             async move { vfs.flush(caller, fh.0).await },
             |reply, ()| reply.ok(),
+            drop,
         );
     }
 

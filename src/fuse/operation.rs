@@ -79,17 +79,24 @@ impl Operation {
     ) {
         let mut work = pin!(work);
         match tokio::time::timeout(self.deadline, &mut work).await {
-            Ok(Ok(value)) => {
-                answer(reply, value);
-                self.answered(None);
-            }
-            Ok(Err(error)) => reply.refuse(self.errno(&error)),
+            Ok(done) => self.finish(reply, done, answer),
             Err(_) => {
                 reply.refuse(self.expired());
                 if let Ok(Ok(value)) = tokio::time::timeout(LATE_MAX, work).await {
                     late(value);
                 }
             }
+        }
+    }
+
+    /// Answers with what has been done already.
+    pub fn finish<T, R: Refuse>(self, reply: R, done: vfs::Result<T>, answer: impl FnOnce(R, T)) {
+        match done {
+            Ok(value) => {
+                answer(reply, value);
+                self.answered(None);
+            }
+            Err(error) => reply.refuse(self.errno(&error)),
         }
     }
 

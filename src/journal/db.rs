@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ContentVersion, Ino, ItemId, Name, Timestamp};
 
+use super::bodies::{self, HeldBody};
 use super::originals::{self, Original};
 use super::{Change, JournalError};
 
 /// The schema this program writes. A newer one refuses to start.
-pub const SCHEMA: i64 = 2;
+pub const SCHEMA: i64 = 3;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     "
@@ -23,6 +24,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     CREATE TABLE changes(ino INTEGER PRIMARY KEY, value TEXT NOT NULL);
 ",
     originals::TABLE,
+    bodies::TABLE,
 ];
 
 /// Attributes that only this machine keeps.
@@ -91,6 +93,10 @@ pub enum Write {
     Unbind(ItemId, ItemId),
     /// Bytes that were sent and that the store changed, in place of what was noted under the same number.
     Original(Box<Original>),
+    /// The bytes of a small body, until its file is synced.
+    Hold(Box<HeldBody>),
+    /// That row is not needed any more.
+    Release(u64),
     /// A value of `meta`.
     Meta(&'static str, String),
 }
@@ -178,6 +184,8 @@ pub fn apply(db: &Connection, writes: &[Write]) -> rusqlite::Result<()> {
                     .execute(params![parent.as_str(), id.as_str()])?;
             }
             Write::Original(original) => originals::put(db, original)?,
+            Write::Hold(held) => bodies::put(db, held)?,
+            Write::Release(number) => bodies::remove(db, *number)?,
             Write::Meta(key, value) => {
                 db.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?
                     .execute(params![key, value])?;

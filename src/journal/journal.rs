@@ -7,8 +7,9 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{Notify, watch};
 
-use crate::model::{Ino, ItemId};
+use crate::model::{Ino, ItemId, Timestamp};
 
+use super::bodies::Holdings;
 use super::db::{self, LocalAttr, NameBinding, Write};
 use super::writer::{Lost, Ticket, Writer};
 use super::{Change, Durability, JournalError, Overlay};
@@ -39,6 +40,7 @@ pub struct Journal {
     reader: Mutex<rusqlite::Connection>,
     writer: Writer,
     allocator: Mutex<Allocator>,
+    pub(super) holdings: Mutex<Holdings>,
     seq: std::sync::atomic::AtomicU64,
     wake: Notify,
     moved: watch::Sender<u64>,
@@ -71,8 +73,10 @@ impl Journal {
             .map_err(broken)?
             .and_then(|v| v.parse().ok())
             .unwrap_or(2);
-        let writer = Writer::start(db::open(&path)?, state_dir.join("journal.reserve"))?;
+        let writer = Writer::start(db::open(&path)?, &path, state_dir.join("journal.reserve"))?;
+        let holdings = Holdings::after(&db).map_err(broken)?;
         Ok(Arc::new(Self {
+            holdings: Mutex::new(holdings),
             overlay: Mutex::new(overlay),
             attributes: RwLock::new(attributes),
             reader: Mutex::new(db),
@@ -279,6 +283,17 @@ impl Guard<'_> {
         self.overlay.suspend(ino, on);
     }
 
+    /// Moves the time from which the uploader may act on a change, for this run: the disk keeps the earlier one.
+    pub fn reschedule(&mut self, ino: Ino, ready_at: Timestamp) {
+        let Some(change) = self.overlay.get(ino) else { return };
+        let change = Change {
+            ready_at,
+            ..Change::clone(change)
+        };
+        self.overlay.put(change);
+        self.journal.wake();
+    }
+
     /// Applies changes to the tree and hands them to the disk, in this order for everybody.
     pub fn commit(&mut self, mut writes: Vec<Write>, durability: Durability) -> Ticket {
         let mut rekeyed = Vec::new();
@@ -297,6 +312,8 @@ impl Guard<'_> {
                 | Write::Unbind(..)
                 | Write::Original(_)
                 | Write::RekeyOriginal(..)
+                | Write::Hold(_)
+                | Write::Release(_)
                 | Write::Meta(..) => {}
             }
         }

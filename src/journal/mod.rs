@@ -5,6 +5,7 @@
 //! to the wanted state, carries it out, and asks again. Where a store takes several files in one request, changes that are due
 //! together and ask for the same go as one, and each ends as if it had gone alone.
 
+mod bodies;
 mod brake;
 mod change;
 mod db;
@@ -19,6 +20,7 @@ mod outcome;
 mod overlay;
 mod plan;
 mod steps;
+mod sync;
 mod together;
 mod uploader;
 mod world;
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use change::resembles;
 
+pub use bodies::{HELD_BYTES_EACH_MAX, HeldBody};
 pub use change::{Alteration, Change, Fingerprint, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
 pub use db::{LocalAttr, NameBinding, Write};
 pub use identity::{is_backup, take_over};

@@ -2,12 +2,13 @@
 //!
 //! A write is in the WAL before its ticket answers (it survives the death of the program); a synced ticket answers only
 //! when the WAL is on disk, and carries every earlier write with it. What nobody waits for is synced within a second.
+//! The disk works beside the thread ([`super::sync`]), so that writes go on meanwhile and share the sync that follows.
 //!
 //! Memory is changed before the disk answers, and later decisions rest on it. So when a write fails, what comes after it is
 //! refused as well, until memory has been set back to what the disk has ([`Writer::set_back`]).
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -20,6 +21,7 @@ use crate::disk::Reserve;
 use crate::model::Ino;
 
 use super::db::{self, Write};
+use super::sync::Syncer;
 use super::{Durability, JournalError};
 
 /// Writes waiting for the thread.
@@ -67,6 +69,8 @@ impl Lost {
                 Write::Drop(ino) | Write::Attr(ino, _) => drop(lost.inos.insert(*ino)),
                 Write::Rekey(..) => lost.all = true,
                 Write::Identify(..)
+                | Write::Hold(_)
+                | Write::Release(_)
                 | Write::RekeyOriginal(..)
                 | Write::Bind(_)
                 | Write::Unbind(..)
@@ -107,9 +111,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread on its own connection.
-    pub fn start(db: Connection, reserve: PathBuf) -> Result<Self, JournalError> {
+    /// Starts the thread on its own connection to the database at `path`.
+    pub fn start(db: Connection, path: &Path, reserve: PathBuf) -> Result<Self, JournalError> {
         let (requests, queue) = sync_channel(QUEUE_MAX);
+        let syncer = Syncer::start(path)?;
         let reserve = Reserve::hold(reserve, RESERVE_BYTES);
         let failed = Arc::new(AtomicBool::new(false));
         let told = failed.clone();
@@ -118,6 +123,7 @@ impl Writer {
             .spawn(move || {
                 Thread {
                     db,
+                    syncer,
                     reserve,
                     unsynced: false,
                     failed: told,
@@ -188,6 +194,7 @@ impl Drop for Writer {
 
 struct Thread {
     db: Connection,
+    syncer: Syncer,
     reserve: Reserve,
     unsynced: bool,
     /// Tells that `behind` is something.
@@ -230,16 +237,13 @@ impl Thread {
                     self.carry_out(batch);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if self.unsynced
-                        && let Err(e) = self.commit(&[], Durability::Synced)
-                    {
-                        tracing::error!("the journal cannot be synced: {e}");
+                    if self.unsynced {
+                        self.sync(Vec::new());
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    if let Err(e) = self.commit(&[], Durability::Synced) {
-                        tracing::error!("the journal cannot be synced: {e}");
-                    }
+                    // Dropping the syncer waits for it.
+                    self.sync(Vec::new());
                     return;
                 }
             }
@@ -267,12 +271,11 @@ impl Thread {
         if batch.is_empty() {
             return;
         }
-        let durability = batch.iter().map(|r| r.durability).max().unwrap_or(Durability::Written);
         let all: Vec<&[Write]> = batch.iter().map(|r| r.writes.as_slice()).collect();
-        let mut result = self.commit(&all, durability);
+        let mut result = self.commit(&all);
         if result.as_ref().is_err_and(is_full) && self.reserve.spend().unwrap_or(false) {
             tracing::warn!("the disk is full: the journal goes on in its reserve");
-            result = self.commit(&all, durability);
+            result = self.commit(&all);
         } else if result.is_ok() {
             self.reserve.renew();
         }
@@ -283,13 +286,35 @@ impl Thread {
         if let Some(why) = &failure {
             self.fall_behind(&all, why);
         }
+        let mut waiting = Vec::new();
         for request in batch {
             // Who gave up waiting does not need the answer.
-            request
-                .done
-                .send(failure.as_ref().map_or(Ok(()), |why| Err(why.error())))
-                .ok();
+            match (&failure, request.durability) {
+                (Some(why), _) => drop(request.done.send(Err(why.error()))),
+                (None, Durability::Written) => drop(request.done.send(Ok(()))),
+                (None, Durability::Synced) => waiting.push(request.done),
+            }
         }
+        if !waiting.is_empty() {
+            self.sync(waiting);
+        }
+    }
+
+    /// Has everything that was written so far made durable, and those who wait for it told.
+    fn sync(&mut self, waiting: Vec<oneshot::Sender<Result<(), JournalError>>>) {
+        if self.syncer.has_failed() {
+            // What the log lost on its way to the disk is still in memory: from there it goes into the database itself.
+            match self
+                .db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            {
+                Ok(0) => self.syncer.forgive(),
+                Ok(_) => tracing::warn!("the journal's log is in use and cannot be written anew yet"),
+                Err(error) => tracing::error!("the journal cannot be written anew: {error}"),
+            }
+        }
+        self.syncer.sync(waiting);
+        self.unsynced = false;
     }
 
     /// Before anybody hears of a failure: whoever looks from now on sets memory back first.
@@ -308,35 +333,17 @@ impl Thread {
         }
     }
 
-    fn commit(&mut self, all: &[&[Write]], durability: Durability) -> rusqlite::Result<()> {
-        match durability {
-            Durability::Written => {}
-            // In WAL mode FULL syncs the log at commit, and with it everything that was written before.
-            Durability::Synced => self.db.pragma_update(None, "synchronous", "FULL")?,
+    fn commit(&mut self, all: &[&[Write]]) -> rusqlite::Result<()> {
+        if all.iter().all(|writes| writes.is_empty()) {
+            return Ok(());
         }
-        let result = self.transaction(all, durability);
-        if durability == Durability::Synced {
-            self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        }
-        result?;
-        self.unsynced = durability == Durability::Written;
-        Ok(())
-    }
-
-    fn transaction(&mut self, all: &[&[Write]], durability: Durability) -> rusqlite::Result<()> {
         let txn = self.db.transaction()?;
         for writes in all {
             db::apply(&txn, writes)?;
         }
-        if durability == Durability::Synced {
-            // An empty transaction would not touch the log, and so would not sync it.
-            txn.execute(
-                "INSERT INTO meta(key, value) VALUES('syncs', '1')
-                 ON CONFLICT(key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
-                [],
-            )?;
-        }
-        txn.commit()
+        txn.commit()?;
+        self.unsynced = true;
+        Ok(())
     }
 }
 

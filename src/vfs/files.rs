@@ -1,10 +1,10 @@
 //! open, create, release: handles and what the end of writing sets off.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use crate::cache::{Body, BodyId, BodyState};
-use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Write};
+use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
 
@@ -20,6 +20,9 @@ use super::{Attr, Caller, Commit, Error, Fh, IoMode, OpenHow, Opened, Result};
 const TINY_BYTES: u64 = 128 << 10;
 /// How long a file may keep a name that the store refuses before the user is told.
 const NAME_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// No process: it has taken nothing away.
+const NOBODY: u32 = u32::MAX;
 
 impl Vfs {
     /// Opens a file.
@@ -52,6 +55,7 @@ impl Vfs {
             fh,
             io,
             no_flush: !how.write,
+            is_new: false,
         })
     }
 
@@ -64,10 +68,10 @@ impl Vfs {
         mode: u16,
         how: OpenHow,
     ) -> Result<(Attr, Opened)> {
-        self.writable()?;
-        self.used();
-        if notes::is_reserved(parent, name) {
-            return Err(notes::refused());
+        let wanted = name.clone();
+        let made = self.blocking(move |vfs| vfs.create_quickly(caller, parent, &wanted, mode, how));
+        if let Some(made) = made.await? {
+            return Ok(made);
         }
         let folder = self.blocking(move |vfs| vfs.node(parent)).await?;
         self.ensure_listed(&folder).await?;
@@ -78,7 +82,80 @@ impl Vfs {
             let opened = self.open(caller, found.ino, how).await?;
             return Ok((self.getattr(found.ino, None).await?, opened));
         }
-        let body = self.cache.new_dirty().await?;
+        let wanted = name.clone();
+        self.blocking(move |vfs| vfs.create_in(caller, parent, &wanted, mode, how))
+            .await
+    }
+
+    /// As [`Vfs::create`], in a folder that is known well enough and has no such name; `None` for any other. Blocks.
+    pub fn create_quickly(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &Name,
+        mode: u16,
+        how: OpenHow,
+    ) -> Result<Option<(Attr, Opened)>> {
+        self.writable()?;
+        self.used();
+        if notes::is_reserved(parent, name) {
+            return Err(notes::refused());
+        }
+        let folder = self.node(parent)?;
+        if !folder.is_folder() {
+            return Err(Error::NotDir);
+        }
+        if let Some(id) = &folder.id {
+            if self.needs_listing(id)? {
+                return Ok(None);
+            }
+            self.used_folder(id);
+        }
+        let found = {
+            let guard = self.journal.lock();
+            self.child_in(guard.overlay(), &folder, name.as_str())?
+        };
+        match found {
+            Some(_) => Ok(None),
+            None => self.create_in(caller, parent, name, mode, how).map(Some),
+        }
+    }
+
+    /// Makes the file, wherever it is, and opens it. Blocks.
+    fn create_in(&self, caller: Caller, parent: Ino, name: &Name, mode: u16, how: OpenHow) -> Result<(Attr, Opened)> {
+        let body = self.cache.new_dirty_now()?;
+        let file = match self.name_body(caller, parent, name, mode & 0o7777, &body) {
+            Ok(file) => file,
+            Err(error) => {
+                if let Some(id) = body.id() {
+                    self.staged.lock().pop(&id.to_string());
+                }
+                if let Err(error) = self.cache.discard_now(&body) {
+                    tracing::warn!("the bytes of a file that could not be made stay: {error}");
+                }
+                return Err(error);
+            }
+        };
+        let attr = self.attr(file.ino)?;
+        let how = OpenHow { write: true, ..how };
+        let opened = Opened {
+            fh: self.handles.add_file(file, how),
+            io: IoMode::KeepCache,
+            no_flush: false,
+            is_new: true,
+        };
+        Ok((attr, opened))
+    }
+
+    /// Puts a new body into the tree, open, and waits until the journal has it.
+    fn name_body(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &Name,
+        perm: u16,
+        body: &Arc<Body>,
+    ) -> Result<Arc<OpenFile>> {
         let staged = Staged {
             body: body.id().map(|id| id.to_string()).unwrap_or_default(),
             size: 0,
@@ -87,55 +164,40 @@ impl Vfs {
             whole: true,
             generation: 1,
         };
-        self.keep_staged(&staged.body, &body);
-        let (name, process, perm) = (name.clone(), process_of(caller.pid), mode & 0o7777);
-        let opened: Arc<OnceLock<Arc<OpenFile>>> = Arc::default();
-        let (opening, staged_body) = (opened.clone(), body.clone());
-        let made = self
-            .decide(Durability::Written, move |d| {
-                let folder = d.vfs.node_in(d.overlay(), parent)?;
-                if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
-                    return Err(Error::Exists);
-                }
-                d.vfs.may_create(d.overlay(), &folder, &name, Kind::File)?;
-                let ino = d.vfs.journal.allocate()?;
-                d.born(ino, Kind::File, Place { parent, name }, Some(staged), process)?;
-                let now = d.now;
-                d.attr(ino, |attr| {
-                    attr.mode = Some(perm);
-                    attr.mtime = Some(now);
-                    attr.ctime = Some(now);
-                });
-                // In the same go: who sees the change also sees that the file is open, and not that its writer has died.
-                let file = d.vfs.opens.open(ino, true, || OpenFile::new(ino, staged_body, None));
-                file.set_writing(Writing::Dirty);
-                opening.get_or_init(|| file.clone());
-                Ok(file)
-            })
-            .await;
-        let file = match made {
-            Ok(file) => file,
-            Err(error) => {
-                if let Some(file) = opened.get() {
-                    self.opens.close(file, true);
-                }
-                if let Err(error) = self.discard_body(&body).await {
-                    tracing::warn!("the bytes of a file that could not be made stay: {error}");
-                }
-                return Err(error);
-            }
+        self.keep_staged(&staged.body, body);
+        let place = Place {
+            parent,
+            name: name.clone(),
         };
-        let attr = self.getattr(file.ino, None).await?;
-        let how = OpenHow { write: true, ..how };
-        let fh = self.handles.add_file(file, how);
-        Ok((
-            attr,
-            Opened {
-                fh,
-                io: IoMode::KeepCache,
-                no_flush: false,
-            },
-        ))
+        // Who asks makes a difference only where a name was left a moment ago.
+        let process = match self.vacated.lock().remembers(&place) {
+            true => process_of(caller.pid),
+            false => NOBODY,
+        };
+        let (file, ticket) = self.decide_now(Durability::Written, |d| {
+            let folder = d.vfs.node_in(d.overlay(), parent)?;
+            if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
+                return Err(Error::Exists);
+            }
+            d.vfs.may_create(d.overlay(), &folder, name, Kind::File)?;
+            let ino = d.vfs.journal.allocate()?;
+            d.born(ino, Kind::File, place, Some(staged), process)?;
+            let now = d.now;
+            d.attr(ino, |attr| {
+                attr.mode = Some(perm);
+                attr.mtime = Some(now);
+                attr.ctime = Some(now);
+            });
+            // In the same go: who sees the change also sees that the file is open, and not that its writer has died.
+            let file = d.vfs.opens.open(ino, true, || OpenFile::new(ino, body.clone(), None));
+            file.set_writing(Writing::Dirty);
+            Ok(file)
+        })?;
+        if let Some(Err(error)) = ticket.map(Ticket::wait_blocking) {
+            self.opens.close(&file, true);
+            return Err(error.into());
+        }
+        Ok(file)
     }
 
     /// Closes a handle. When it was the last that could write, what was written becomes ready for the store.
@@ -383,7 +445,12 @@ impl Vfs {
                 {
                     change.state = State::Pending;
                 }
-                d.write(Write::Put(Box::new(change)));
+                if d.overlay().get(ino).is_some_and(|known| known.state == change.state) {
+                    // The journal has a time from the flush, which will do after a restart.
+                    d.guard.reschedule(ino, change.ready_at);
+                } else {
+                    d.write(Write::Put(Box::new(change)));
+                }
                 Ok(())
             })
             .await;

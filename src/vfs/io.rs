@@ -96,6 +96,38 @@ impl Vfs {
         Ok(len)
     }
 
+    /// The same into a file that is being written already, with room on the disk; `None` where more is to be done. Blocks.
+    pub fn write_quickly(&self, fh: Fh, offset: u64, data: &Bytes) -> Result<Option<u32>> {
+        let handle = self.handles.file(fh)?;
+        let file = &handle.file;
+        self.check_size(offset.saturating_add(data.len() as u64))?;
+        let ready = file.writing() == Writing::Dirty && file.copying().is_none();
+        if !ready || !file.body().write_quickly(offset, data)? {
+            return Ok(None);
+        }
+        file.changed(self.clock.now());
+        Ok(Some(data.len() as u32))
+    }
+
+    /// As [`Vfs::flush`], where the bytes are all here and nothing but this machine's disk is waited for. Blocks.
+    pub fn flush_quickly(&self, caller: Caller, fh: Fh) -> Result<Option<()>> {
+        if self.handles.note(fh).is_some() {
+            return Ok(Some(()));
+        }
+        let handle = self.handles.file(fh)?;
+        if !handle.how.write {
+            return Ok(Some(()));
+        }
+        let file = &handle.file;
+        if file.copying().is_some() || self.config.commit == Commit::Close || is_killed(caller.pid) {
+            return Ok(None);
+        }
+        match file.writing() {
+            Writing::Not => Ok(Some(())),
+            Writing::Dirty | Writing::Flushed => self.make_durable_quickly(file),
+        }
+    }
+
     /// A close of one descriptor: makes everything that was written durable here.
     pub async fn flush(&self, caller: Caller, fh: Fh) -> Result<()> {
         if self.handles.note(fh).is_some() {
@@ -235,6 +267,10 @@ impl Vfs {
         );
         let whole = body.is_complete();
         self.keep_staged(&id, &body);
+        if self.journal.holds(&id) {
+            // What was closed before stays durable without the journal's help: the change is about to tell of other bytes.
+            body.sync().await?;
+        }
         let open = file.clone();
         self.decide(Durability::Written, move |d| {
             match open.taken_by() {
@@ -273,47 +309,6 @@ impl Vfs {
             Ok(())
         })
         .await
-    }
-
-    /// Completes and syncs the body, then says so in the journal, synced.
-    pub(super) async fn make_durable(&self, file: &Arc<OpenFile>) -> Result<()> {
-        let _turn = file.turn.lock().await;
-        if file.writing() != Writing::Dirty {
-            return Ok(());
-        }
-        let (body, seen) = (file.body(), file.changes());
-        body.complete(self.config.deadline).await?;
-        // What is told to the journal must not be more than what is synced.
-        let size = body.size().unwrap_or(0);
-        body.sync().await?;
-        if !file.is_ghost() {
-            let (ino, mtime) = (file.ino, file.mtime());
-            self.decide(Durability::Synced, move |d| {
-                let Some(change) = d.overlay().get(ino) else {
-                    return Ok(());
-                };
-                let mut change = Change::clone(change);
-                if let Some(staged) = &mut change.staged {
-                    staged.size = size;
-                    staged.phase = Phase::Closed;
-                    staged.whole = true;
-                    staged.generation += 1;
-                }
-                change.ready_at = d.ready_at();
-                d.write(Write::Put(Box::new(change)));
-                if let Some(mtime) = mtime {
-                    d.attr(ino, |attr| {
-                        attr.mtime = Some(mtime);
-                        attr.ctime = Some(mtime);
-                        attr.version = None;
-                    });
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        file.flushed(seen);
-        Ok(())
     }
 
     /// Waits until the store has what was just made durable, and fails with the store's error.

@@ -17,7 +17,7 @@ use crate::store::IdScheme;
 use super::confirm::Listed;
 use super::opens::TakenBy;
 use super::tree::Node;
-use super::vfs::{LARGE_FOLDER_ENTRIES, Vfs};
+use super::vfs::{Inner, LARGE_FOLDER_ENTRIES, Vfs};
 use super::{Error, Notice, Result};
 
 /// The numbers of children that a parent's listing told are believed for this long.
@@ -80,6 +80,23 @@ pub(super) enum Reading {
     Done(Result<()>),
 }
 
+impl Inner {
+    /// Whether a folder has to be read before it can be told what is in it. Blocks on the catalog.
+    pub(super) fn needs_listing(&self, folder: &ItemId) -> Result<bool> {
+        Ok(self.is_stale(folder)?.unwrap_or(true))
+    }
+
+    /// Whether what is known of a folder's children is to be asked anew; `None` when nothing is known.
+    fn is_stale(&self, folder: &ItemId) -> Result<Option<bool>> {
+        let known = self.catalog.listing(folder)?;
+        let bound = match self.config.fresh {
+            true => self.config.list_ttl,
+            false => self.config.stale_max,
+        };
+        Ok(known.map(|known| !known.complete || self.clock.now().since(known.at) > bound))
+    }
+}
+
 impl Vfs {
     /// Makes sure that the folder's children are known. What is known is served at once; whether it is still so is found
     /// out behind the caller's back ([`super::check`]). Waited for is only what was never read, what is known to have
@@ -89,18 +106,10 @@ impl Vfs {
         let Some(id) = folder.id.clone() else { return Ok(()) };
         self.used_folder(&id);
         let asked = id.clone();
-        let Some(known) = self.blocking(move |vfs| Ok(vfs.catalog.listing(&asked)?)).await? else {
+        let Some(is_stale) = self.blocking(move |vfs| vfs.is_stale(&asked)).await? else {
             return self.list_now(&id).await;
         };
-        let age = self.clock.now().since(known.at);
-        let bound = if self.config.fresh {
-            self.config.list_ttl
-        } else {
-            self.config.stale_max
-        };
-        if (!known.complete || age > bound)
-            && let Err(error) = self.list_now(&id).await
-        {
+        if is_stale && let Err(error) = self.list_now(&id).await {
             tracing::info!(%id, "what was known of a folder is shown: {error}");
         }
         Ok(())

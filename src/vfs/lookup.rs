@@ -25,7 +25,7 @@ impl Vfs {
             let found = self.blocking(move |vfs| Ok(vfs.find_note(parent, &wanted))).await?;
             return Ok(found.map_or(Lookup::Absent, Lookup::Found));
         }
-        let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
+        let (folder, found, is_known) = self.blocking(move |vfs| vfs.find_known(parent, &wanted)).await?;
         if let Some(attr) = found.filter(|_| !self.config.fresh) {
             // What is known is answered at once; whether it is still so is found out behind it.
             match (attr.kind, &folder.id) {
@@ -40,6 +40,10 @@ impl Vfs {
             let found = self.blocking(move |vfs| Ok(vfs.find_note(parent, &wanted))).await?;
             return Ok(found.map_or(Lookup::Absent, Lookup::Found));
         }
+        if is_known && view.is_none() {
+            self.used_in(&folder);
+            return self.found_or_unlisted(parent, &folder, name, None).await;
+        }
         match (self.ensure_listed(&folder).await, view) {
             (Ok(()), _) => {}
             // Whether a real one hides it is not known now, and the view is none the worse for that.
@@ -48,24 +52,38 @@ impl Vfs {
         }
         let wanted = name.clone();
         let (folder, found) = self.blocking(move |vfs| vfs.find(parent, &wanted)).await?;
-        match found {
-            Some(attr) => Ok(Lookup::Found(attr)),
-            None if view.is_some() => Ok(view.map_or(Lookup::Absent, Lookup::Found)),
-            None => match self.find_unlisted(parent, &folder, name).await? {
-                Some(attr) => Ok(Lookup::Found(attr)),
-                None => Ok(Lookup::Absent),
-            },
+        self.found_or_unlisted(parent, &folder, name, found.or(view)).await
+    }
+
+    /// What was found; where nothing was, the store may know a name that it does not list.
+    async fn found_or_unlisted(&self, parent: Ino, folder: &Node, name: &Name, found: Option<Attr>) -> Result<Lookup> {
+        let found = match found {
+            Some(attr) => Some(attr),
+            None => self.find_unlisted(parent, folder, name).await?,
+        };
+        Ok(found.map_or(Lookup::Absent, Lookup::Found))
+    }
+
+    fn used_in(&self, folder: &Node) {
+        match &folder.id {
+            Some(id) => self.used_folder(id),
+            None => self.used(),
         }
     }
 
     /// The attributes of a node.
     pub async fn getattr(&self, ino: Ino, fh: Option<Fh>) -> Result<Attr> {
         let _ = fh;
+        self.blocking(move |vfs| vfs.getattr_now(ino)).await
+    }
+
+    /// The same. Blocks on the catalog.
+    pub fn getattr_now(&self, ino: Ino) -> Result<Attr> {
         self.used();
         if is_virtual(ino) {
             return self.attr_in_view(ino);
         }
-        self.blocking(move |vfs| vfs.attr(ino)).await
+        self.attr(ino)
     }
 
     /// Opens a folder for reading.
@@ -132,6 +150,18 @@ impl Vfs {
 }
 
 impl Inner {
+    /// The same as [`Inner::find`], and whether that a name is not there is known well enough to be told.
+    fn find_known(&self, parent: Ino, name: &Name) -> Result<(Node, Option<Attr>, bool)> {
+        // Asked first: what a listing brings in between is found below.
+        let folder = self.node(parent)?;
+        let is_known = match &folder.id {
+            Some(id) => !self.needs_listing(id)?,
+            None => true,
+        };
+        let (folder, found) = self.find(parent, name)?;
+        Ok((folder, found, is_known))
+    }
+
     /// A folder, and the attributes of its child of that name.
     fn find(&self, parent: Ino, name: &Name) -> Result<(Node, Option<Attr>)> {
         let folder = self.node(parent)?;

@@ -11,6 +11,7 @@ mod config;
 mod confirm;
 mod control;
 mod deliveries;
+mod durable;
 mod error;
 mod files;
 mod follow;

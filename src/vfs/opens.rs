@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::cache::{Body, BodyState};
+use crate::cache::{Body, BodyId, BodyState};
 use crate::model::{ContentVersion, Entry, Ino, ItemId, Timestamp};
 
 use super::Attr;
@@ -207,6 +207,10 @@ impl OpenFile {
         state.writers > 0 && !state.urgent
     }
 
+    fn has_writers(&self) -> bool {
+        self.state.lock().writers > 0
+    }
+
     /// A program waits for the store although somebody still writes.
     pub fn set_urgent(&self, urgent: bool) {
         self.state.lock().urgent = urgent;
@@ -302,6 +306,13 @@ impl Opens {
     /// Whether a program has it open for writing, so that its bytes wait.
     pub fn is_being_written(&self, ino: Ino) -> bool {
         self.get(ino).is_some_and(|open| open.is_being_written())
+    }
+
+    /// The bodies that somebody has open for writing.
+    pub fn written_bodies(&self) -> Vec<BodyId> {
+        let files: Vec<Arc<OpenFile>> = self.0.lock().values().cloned().collect();
+        let written = files.iter().filter(|file| file.has_writers());
+        written.filter_map(|file| file.body().id()).collect()
     }
 
     pub fn len(&self) -> usize {

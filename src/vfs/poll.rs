@@ -27,12 +27,13 @@ const TIDY_EVERY: Duration = Duration::from_secs(300);
 
 impl Vfs {
     /// Looks after the mount until it ends: polls, gives back what the store lent, fetches what is new of what is pinned,
-    /// and keeps some of the disk free.
+    /// keeps some of the disk free, and syncs the files that the journal holds.
     pub async fn run_upkeep(self) {
         tokio::select! {
             () = self.upkeep() => {}
             () = self.follow_pins() => {}
             () = self.keep_room() => {}
+            () = self.secure_bodies() => {}
         }
     }
 

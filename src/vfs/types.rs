@@ -125,6 +125,8 @@ pub struct Opened {
     pub io: IoMode,
     /// Whether its close needs no flush (opened read-only).
     pub no_flush: bool,
+    /// Whether the file was made by this: it is known to be empty then.
+    pub is_new: bool,
 }
 
 /// One entry of a folder's snapshot.

@@ -32,6 +32,11 @@ impl Vacated {
         }
     }
 
+    /// Whether `place` was left lately.
+    pub fn remembers(&self, place: &Place) -> bool {
+        self.0.contains_key(place)
+    }
+
     /// The node that this process has just taken away from `place`. Answered once.
     pub fn reclaim(&mut self, place: &Place, process: u32, now: Timestamp, window: Duration) -> Option<Ino> {
         let leaving = *self.0.get(place)?;

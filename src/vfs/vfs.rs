@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cache::{Body, Cache};
 use crate::catalog::Catalog;
 use crate::http::Budget;
-use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Uploader, UploaderConfig, Write};
+use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Ticket, Uploader, UploaderConfig, Write};
 use crate::model::{ContentVersion, Entry, Ino, ItemId, SharedClock, Timestamp};
 use crate::store::{Capabilities, SharedStore};
 
@@ -281,27 +281,32 @@ impl Vfs {
         durability: Durability,
         decision: impl FnOnce(&mut Decision<'_, '_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (value, ticket) = self
-            .blocking(move |vfs| {
-                let mut guard = vfs.journal.lock();
-                let mut making = Decision {
-                    vfs,
-                    guard: &mut guard,
-                    now: vfs.clock.now(),
-                    writes: Vec::new(),
-                };
-                let value = decision(&mut making)?;
-                let writes = making.writes;
-                if writes.is_empty() && durability == Durability::Written {
-                    return Ok((value, None));
-                }
-                Ok((value, Some(guard.commit(writes, durability))))
-            })
-            .await?;
+        let (value, ticket) = self.blocking(move |vfs| vfs.decide_now(durability, decision)).await?;
         if let Some(ticket) = ticket {
             ticket.wait().await?;
         }
         Ok(value)
+    }
+
+    /// The same on a blocking thread; the ticket answers when the change is in the journal.
+    pub(super) fn decide_now<T>(
+        &self,
+        durability: Durability,
+        decision: impl FnOnce(&mut Decision<'_, '_>) -> Result<T>,
+    ) -> Result<(T, Option<Ticket>)> {
+        let mut guard = self.journal.lock();
+        let mut making = Decision {
+            vfs: self,
+            guard: &mut guard,
+            now: self.clock.now(),
+            writes: Vec::new(),
+        };
+        let value = decision(&mut making)?;
+        let writes = making.writes;
+        if writes.is_empty() && durability == Durability::Written {
+            return Ok((value, None));
+        }
+        Ok((value, Some(guard.commit(writes, durability))))
     }
 
     /// Takes no more changes and ends the uploader once the requests under way have come to rest. What is pending stays

@@ -596,6 +596,7 @@ impl Vfs {
 
     /// After a restart: what was being written when the program ended is kept aside and not sent by itself.
     pub(super) async fn recover(&self) -> super::Result<()> {
+        self.restore_held().await?;
         self.blocking(|vfs| {
             let unfinished: Vec<Change> = {
                 let guard = vfs.journal.lock();

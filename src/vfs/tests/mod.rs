@@ -3,6 +3,7 @@
 mod attention;
 mod attributes;
 mod day;
+mod durable;
 mod faults;
 mod freshness;
 mod model;

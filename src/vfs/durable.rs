@@ -1,0 +1,202 @@
+//! What a close promises: the body and the intent to send it are on this machine's disk.
+//!
+//! A small body goes into the journal with its change, so that one sync carries both, and that of others who close at the
+//! same time. Its file is synced later; after a crash it gets its bytes back from the journal.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::cache::{Body, BodyId};
+use crate::disk;
+use crate::journal::{Change, Durability, HELD_BYTES_EACH_MAX, HeldBody, Phase, Ticket, Write};
+use crate::model::{Ino, Timestamp};
+
+use super::Result;
+use super::opens::{OpenFile, Writing};
+use super::vfs::{Decision, Vfs};
+
+/// How long the journal holds a body before its file is synced: most are sent, or written to again, before that.
+const HELD_FOR: Duration = Duration::from_secs(60);
+/// How often it is looked which ones are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What the disk must have free for the journal to hold bodies.
+const FREE_BYTES_MIN: u64 = 128 << 20;
+/// Files synced between two writes to the journal.
+const FILES_EACH: usize = 64;
+
+impl Vfs {
+    /// Completes the body, then makes it durable together with the change that says so.
+    pub(super) async fn make_durable(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let _turn = file.turn.lock().await;
+        if file.writing() != Writing::Dirty {
+            return Ok(());
+        }
+        let (body, seen) = (file.body(), file.changes());
+        body.complete(self.config.deadline).await?;
+        if file.is_ghost() {
+            body.sync().await?;
+        } else {
+            let (ino, mtime) = (file.ino, file.mtime());
+            let ticket = self.blocking(move |vfs| vfs.tell_closed(ino, &body, mtime)).await?;
+            if let Some(ticket) = ticket {
+                ticket.wait().await?;
+            }
+        }
+        file.flushed(seen);
+        Ok(())
+    }
+
+    /// The same where nothing has to be fetched and nobody else is at it; `None` where it is. Blocks.
+    pub(super) fn make_durable_quickly(&self, file: &Arc<OpenFile>) -> Result<Option<()>> {
+        let Ok(_turn) = file.turn.try_lock() else {
+            return Ok(None);
+        };
+        if file.writing() != Writing::Dirty {
+            return Ok(Some(()));
+        }
+        let (body, seen) = (file.body(), file.changes());
+        if file.is_ghost() || !body.is_complete() {
+            return Ok(None);
+        }
+        if let Some(ticket) = self.tell_closed(file.ino, &body, file.mtime())? {
+            ticket.wait_blocking()?;
+        }
+        file.flushed(seen);
+        Ok(Some(()))
+    }
+
+    /// Says in the journal that a body is as its program left it, with the bytes or after they were synced. Blocks.
+    fn tell_closed(&self, ino: Ino, body: &Arc<Body>, mtime: Option<Timestamp>) -> Result<Option<Ticket>> {
+        // What is told to the journal must not be more than what is durable.
+        let mut size = body.size().unwrap_or(0);
+        // Near the end of the disk the bytes must not be there twice: the close would fail for want of room.
+        let has_room = || disk::free_space(&self.staging_dir).is_ok_and(|s| s.free_bytes >= FREE_BYTES_MIN);
+        let held = match self.journal.may_hold(size) && has_room() {
+            true => body.bytes_up_to(HELD_BYTES_EACH_MAX)?,
+            false => None,
+        };
+        match &held {
+            Some(bytes) => size = bytes.len() as u64,
+            None => body.sync_now()?,
+        }
+        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let (is_held, bytes) = (held.is_some(), held);
+        let told = self.decide_now(Durability::Synced, move |d| d.closed(ino, &id, size, mtime, bytes));
+        let (is_told, ticket) = told?;
+        if is_held && !is_told {
+            // No change speaks of these bytes any more; whoever has them open was promised that they are durable.
+            body.sync_now()?;
+        }
+        Ok(ticket)
+    }
+
+    /// Syncs the files of bodies that the journal holds, until the mount ends.
+    pub(super) async fn secure_bodies(&self) {
+        loop {
+            self.clock.sleep(LOOK_EVERY).await;
+            if self.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = self.secure_due().await {
+                tracing::warn!("files that were closed are in the journal only, until they can be synced: {error}");
+            }
+        }
+    }
+
+    pub(super) async fn secure_due(&self) -> Result<()> {
+        let mut due = self.journal.held_since(self.clock.now().minus(HELD_FOR));
+        if due.is_empty() {
+            return Ok(());
+        }
+        // Those would have to be synced again.
+        let written: HashSet<String> = self.opens.written_bodies().iter().map(BodyId::to_string).collect();
+        due.retain(|(_, body)| !written.contains(body));
+        for rows in due.chunks(FILES_EACH) {
+            let rows = rows.to_vec();
+            let ticket = self
+                .blocking(move |vfs| {
+                    let ids: Vec<BodyId> = rows.iter().filter_map(|(_, body)| BodyId::parse(body)).collect();
+                    vfs.cache.sync_staged(&ids)?;
+                    let writes = vfs.journal.release(&rows);
+                    Ok(vfs.journal.write(writes, Durability::Written))
+                })
+                .await?;
+            ticket.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// After a restart: files that were closed and perhaps never reached the disk get their bytes back.
+    pub(super) async fn restore_held(&self) -> Result<()> {
+        self.blocking(|vfs| {
+            let held = vfs.journal.held()?;
+            if held.is_empty() {
+                return Ok(());
+            }
+            let closed: HashMap<String, u64> = {
+                let guard = vfs.journal.lock();
+                let staged = guard.overlay().iter().filter_map(|change| change.staged.as_ref());
+                let closed = staged.filter(|staged| staged.phase == Phase::Closed);
+                closed.map(|staged| (staged.body.clone(), staged.generation)).collect()
+            };
+            let told = |held: &&HeldBody| closed.get(&held.body) == Some(&held.generation);
+            let mut ids = Vec::new();
+            for (held, id) in held
+                .iter()
+                .filter(told)
+                .filter_map(|h| Some((h, BodyId::parse(&h.body)?)))
+            {
+                vfs.cache.restore_staged(id, &held.bytes)?;
+                ids.push(id);
+            }
+            vfs.cache.sync_staged(&ids)?;
+            tracing::info!(bodies = ids.len(), "files closed right before the end are on the disk");
+            let rows: Vec<(u64, String)> = held.into_iter().map(|held| (held.number, held.body)).collect();
+            let writes = vfs.journal.release(&rows);
+            Ok(vfs.journal.write(writes, Durability::Synced).wait_blocking()?)
+        })
+        .await
+    }
+}
+
+impl Decision<'_, '_> {
+    /// A file was closed with this body. Answers whether a change speaks of it.
+    fn closed(
+        &mut self,
+        ino: Ino,
+        body: &str,
+        size: u64,
+        mtime: Option<Timestamp>,
+        held: Option<Bytes>,
+    ) -> Result<bool> {
+        let Some(change) = self.overlay().get(ino) else {
+            return Ok(false);
+        };
+        let mut change = Change::clone(change);
+        let mut is_told = false;
+        if let Some(staged) = &mut change.staged {
+            staged.size = size;
+            staged.phase = Phase::Closed;
+            staged.whole = true;
+            staged.generation += 1;
+            is_told = staged.body == body;
+            if let (Some(bytes), true) = (held, is_told) {
+                let writes = self.vfs.journal.hold(body, staged.generation, bytes, self.now);
+                self.writes.extend(writes);
+            }
+        }
+        change.ready_at = self.ready_at();
+        self.write(Write::Put(Box::new(change)));
+        if let Some(mtime) = mtime {
+            self.attr(ino, |attr| {
+                attr.mtime = Some(mtime);
+                attr.ctime = Some(mtime);
+                attr.version = None;
+            });
+        }
+        Ok(is_told)
+    }
+}
