@@ -144,6 +144,61 @@ class Bench:
         self.measure(f"write {size >> 20} MiB, 1 MiB writes, with fsync", sides, lambda s: run("write", f"{s.root}/written.bin", size),
                      settled, runs=self.few, bars=[("native", 0.25), ("rclone", 1.5)])
 
+    # -- many small files into a store that allows few requests
+
+    def saving(self):
+        few = 200 if self.options.quick else 1000
+        source, native = f"{self.base}/source", Native(f"{self.base}/saving-native")
+        run("create", source, few, 10_240, "none")
+        ours = Ours(self.base, "saving", self.cleanups, rate=5)
+        number = iter(range(1_000_000))
+        fresh = lambda side: f"{side.root}/new-{next(number):04}"
+
+        def anew(side):
+            if side is ours:
+                ours.abandon()
+                ours.mount(fresh=True)
+
+        def save(side):
+            return run("shell", f"cp -r {source} {fresh(side)}") if side is ours else run("save", source, fresh(side))
+
+        self.measure(f"cp -r of {few} × 10 KiB, 5 requests a second (native: write + fsync each)", {"native": native, "ours": ours},
+                     save, anew, bars=[("native", 1 / 3)])
+        self.writers(ours, few, anew, fresh)
+        ours.abandon()
+        ours.close()
+        self.sending(source, few)
+
+    def writers(self, ours, few, anew, fresh):
+        if not self.wanted("writers"):
+            return
+        times = {1: [], 8: []}
+        for _ in range(self.runs):
+            for writers, took in times.items():
+                anew(ours)
+                took.append(run("writers", fresh(ours), few, 10_240, writers))
+        middle = {writers: statistics.median(took) for writers, took in times.items()}
+        for writers, took in middle.items():
+            self.row(f"{writers} writer{'s' * (writers > 1)} of {few} × 10 KiB in all", {"ours": took}, {}, self.runs)
+        self.bar("8 writers: rate against that of one", "≥ 3", f"{middle[1] / middle[8]:.2f}", middle[1] / middle[8] >= 3)
+
+    def sending(self, source, few):
+        """How fast the store gets them, where it allows 50 requests a second."""
+        if not self.wanted("sync of saved files"):
+            return
+        ours = Ours(self.base, "sending", self.cleanups, rate=50)
+        ours.mount(fresh=True)
+        os.listdir(ours.root)
+        asked = ours.requests()
+        run("shell", f"cp -r {source} {ours.root}/sent")
+        began = time.perf_counter()
+        ours.sync()
+        took, asked = time.perf_counter() - began, ours.requests() - asked
+        self.row(f"sync of {few} saved files, 50 requests a second", {"ours": took}, {"ours": asked})
+        self.bar("sync: requests a second, of 50 allowed", "≥ 45", f"{asked / took:.1f}", asked / took >= 45)
+        self.bar("sync: requests a file", "2, and few in all", f"{asked / few:.3f}", 2 * few <= asked <= 2 * few + 10)
+        ours.close()
+
     # -- one large folder, and memory
 
     def folder(self):
@@ -313,7 +368,7 @@ def main():
     parser.add_argument("--seed", type=int, help="small files of the library [default: 1000, quick 200]")
     parser.add_argument("--runs", type=int, help="samples of each figure [default: 5, quick 3; of slow ones fewer]")
     parser.add_argument("--only", help="only scenarios with one of these words, separated by commas")
-    parser.add_argument("--part", choices=["tree", "folder", "large"], action="append", help="only this part; repeatable")
+    parser.add_argument("--part", choices=["tree", "saving", "folder", "large"], action="append", help="only this part; repeatable")
     parser.add_argument("--output", help="file for the table")
     options = parser.parse_args()
     options.seed = options.seed or (200 if options.quick else 1000)
@@ -324,7 +379,7 @@ def main():
     # A script that is ended cleans up too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        for part in options.part or ["tree", "folder", "large"]:
+        for part in options.part or ["tree", "saving", "folder", "large"]:
             bench.say(part)
             getattr(bench, part)()
     finally:

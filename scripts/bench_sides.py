@@ -102,8 +102,8 @@ class Native:
 class Ours:
     """A mount of the built-in Image Relay server."""
 
-    def __init__(self, base, name, cleanups, api_ms=0, cdn_ms=0, kbps=0, seed="none", user=None):
-        self.base, self.root, self.user = f"{base}/{name}", f"{base}/{name}/mount", user
+    def __init__(self, base, name, cleanups, api_ms=0, cdn_ms=0, kbps=0, seed="none", user=None, rate=0):
+        self.base, self.root, self.user, self.rate = f"{base}/{name}", f"{base}/{name}/mount", user, rate
         os.makedirs(self.root)
         if user:
             for folder in (self.base, self.root):
@@ -159,7 +159,7 @@ class Ours:
         with open(f"{self.base}/log", "a") as log:
             self.daemon = subprocess.Popen(
                 [*as_user(self.user), BINARY, "mount", "-f", *self.places()]
-                + ["-o", "rate=0,poll=0,list-ttl=1h,cache-size=20G" + (",allow-other" if self.user is None else "")]
+                + ["-o", f"rate={self.rate},poll=0,list-ttl=1h,cache-size=20G" + (",allow-other" if self.user is None else "")]
                 + [f"imagerelay+{self.url}", self.root],
                 stdout=log, stderr=log, env=self.environment())
         wait_for("assetfs mount", lambda: self.root in open("/proc/self/mounts").read() or self.daemon.poll() is not None)
@@ -170,6 +170,14 @@ class Ours:
         if self.daemon:
             unmount(self.root)
             end(self.daemon)
+            self.daemon = None
+
+    def abandon(self):
+        """Ends it with all that is pending: nobody wants to wait until a slow store has that."""
+        if self.daemon:
+            self.daemon.kill()
+            self.daemon.wait()
+            unmount(self.root)
             self.daemon = None
 
     def refresh(self):

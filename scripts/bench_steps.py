@@ -3,6 +3,7 @@ hung script, and so that it may run as another user. Answers are JSON on standar
 
 import errno
 import json
+import multiprocessing
 import os
 import random
 import socket
@@ -139,6 +140,50 @@ def do_create(folder, count, bytes_each, sync):
             os.close(file)
 
     return timed(work)
+
+
+def do_save(source, folder):
+    """Each file of a folder into another one, durable before the next: what a careful program does."""
+    os.makedirs(folder)
+    paths = files_below(source)
+
+    def work():
+        for path in paths:
+            with open(path, "rb") as file:
+                data = file.read()
+            file = os.open(f"{folder}/{os.path.basename(path)}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.write(file, data)
+            os.fsync(file)
+            os.close(file)
+
+    return timed(work)
+
+
+def do_writers(folder, count, bytes_each, writers):
+    """As many new files, by several processes at a time."""
+    os.makedirs(folder)
+    data, ready = os.urandom(int(bytes_each)), multiprocessing.Barrier(int(writers) + 1)
+
+    def write(first):
+        ready.wait()
+        for number in range(first, int(count), int(writers)):
+            file = os.open(f"{folder}/new-{number:05}.bin", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.write(file, data)
+            os.close(file)
+
+    processes = [multiprocessing.get_context("fork").Process(target=write, args=(first,)) for first in range(int(writers))]
+    for process in processes:
+        process.start()
+
+    def work():
+        ready.wait()
+        for process in processes:
+            process.join()
+
+    took = timed(work)
+    if any(process.exitcode for process in processes):
+        raise SystemExit("a writer failed")
+    return took
 
 
 def do_write(path, bytes_all):
