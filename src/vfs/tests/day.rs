@@ -70,6 +70,16 @@ async fn save(vfs: &Vfs, ino: Ino, text: String) {
     vfs.release(opened.fh).await;
 }
 
+/// Gives uploads the time that they take on a busy machine: the clock does not know of that, and would call them stuck.
+async fn uploads_go_on(vfs: &Vfs) {
+    for _ in 0..100 {
+        if vfs.uploader().is_none_or(|uploader| uploader.is_at_rest()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// A drive on a library, early in the morning.
 struct Day {
     clock: Arc<ManualClock>,
@@ -189,6 +199,7 @@ async fn a_working_day_costs_under_1500_requests() {
         for _ in 0..3 {
             clock.advance(Duration::from_secs(20));
             tokio::time::sleep(Duration::from_millis(4)).await;
+            uploads_go_on(vfs).await;
         }
     }
     patiently(clock, vfs.shutdown(Duration::from_secs(600))).await;
