@@ -110,6 +110,10 @@ impl Body {
             self.check_before_serving(&check)?;
         }
         let staged = self.move_file(&open, self.shared.staging_path(id))?;
+        if self.shared.by_rename {
+            // The bytes change in place from now on: after a loss of power they must not be found as those of the version.
+            disk::sync_dir(&self.shared.config.content_dir)?;
+        }
         self.shared.index.lock()?.forget(id)?;
         let key = {
             let mut state = self.state.lock();

@@ -102,6 +102,9 @@ pub struct Catalog {
     /// Exactly [`READERS`].
     readers: Vec<Mutex<Connection>>,
     turn: AtomicUsize,
+    /// Transactions so far, and how many of them are surely on the disk.
+    written: AtomicU64,
+    synced: AtomicU64,
     /// How far listings may lag, in milliseconds.
     lag_ms: AtomicU64,
 }
@@ -152,6 +155,8 @@ impl Catalog {
             writer: Mutex::new(writer),
             readers: readers.map_err(sql_error)?,
             turn: AtomicUsize::new(0),
+            written: AtomicU64::new(1),
+            synced: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
         })
     }
@@ -176,7 +181,34 @@ impl Catalog {
             transaction.commit()?;
             Ok(value)
         })();
+        self.written.fetch_add(1, Ordering::Relaxed);
         outcome.map_err(|e| self.failed(e))
+    }
+
+    /// Makes everything durable that was written before the call: what the journal forgets, the catalog must not lose.
+    pub fn sync(&self) -> Result<()> {
+        let wanted = self.written.load(Ordering::Relaxed);
+        let writer = self.writer.try_lock_for(WAIT_MAX).ok_or(Error::Busy)?;
+        if self.synced.load(Ordering::Relaxed) >= wanted {
+            // Somebody else's sync came after it.
+            return Ok(());
+        }
+        let reached = self.written.load(Ordering::Relaxed);
+        let outcome = (|| {
+            // In WAL mode FULL syncs the log at commit, and with it everything that was written before.
+            writer.pragma_update(None, "synchronous", "FULL")?;
+            // A transaction that changes nothing would not touch the log, and so would not sync it.
+            let synced = writer.execute(
+                "INSERT INTO kv (key, value) VALUES ('syncs', '1')
+                 ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
+                [],
+            );
+            writer.pragma_update(None, "synchronous", "NORMAL")?;
+            synced
+        })();
+        outcome.map_err(|e| self.failed(e))?;
+        self.synced.store(reached, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A read connection: the first that is free, else the next in turn.

@@ -266,9 +266,10 @@ impl Change {
         })
     }
 
-    /// What is to be looked for before the next request: the store itself does that for an upload that it can resume.
+    /// What is to be looked for before the next request: the store itself does that for an upload that it can resume, unless
+    /// that takes the place of an asset, of which the catalog may no longer know.
     pub fn to_look_for(&self) -> Option<&Unanswered> {
-        let lost = matches!(self.state, State::Ambiguous { .. }) || self.resume.is_none();
+        let lost = matches!(self.state, State::Ambiguous { .. }) || self.resume.is_none() || self.id.is_some();
         self.unanswered.as_ref().filter(|_| lost).or_else(|| self.asked_move())
     }
 

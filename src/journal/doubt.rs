@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 
-use crate::model::{Entry, FieldChanges, ItemId, Kind, Name, Timestamp};
+use crate::model::{Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::{ErrorKind, IdScheme, Placement, StoreError};
 
 use super::plan::Step;
@@ -138,7 +138,7 @@ impl Uploader {
             Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
                 match self.world.entry(id).await {
                     Some(known) => self.moved_already(&known, &to).await?,
-                    None => None,
+                    None => self.moved_as_told(change.ino, id).await?,
                 }
             }
             Err(error) if error.is_not_found() => None,
@@ -155,6 +155,18 @@ impl Uploader {
         };
         self.finish(sent, &step, Some(&entry), None).await?;
         Ok(Acted::Again)
+    }
+
+    /// The catalog may have heard of a move already when the journal had not: then it has the node under its new id.
+    async fn moved_as_told(&self, ino: Ino, old: &ItemId) -> Result<Option<Entry>, StoreError> {
+        let Some(told) = self.world.entry_at(ino).await.filter(|told| told.id != *old) else {
+            return Ok(None);
+        };
+        match self.store.stat(&told.id).await {
+            Ok(there) => Ok(Some(there)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Nothing came of a move: what is wanted now is planned anew.
@@ -203,7 +215,7 @@ impl Uploader {
         let bytes = change.unanswered.as_ref().and_then(|u| u.bytes.as_ref());
         for entry in found {
             let ours = match bytes {
-                _ if self.world.knows(&entry.id).await => false,
+                _ if self.world.is_anothers(&entry.id, change.ino).await => false,
                 Some(bytes) => self.world.holds(&entry, bytes).await? != Some(false),
                 None => true,
             };

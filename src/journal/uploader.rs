@@ -591,7 +591,14 @@ impl Uploader {
                 Some(left)
             };
             writes.push(put_or_drop(current.ino, left));
-            Some((guard.commit(writes, Durability::Written), still_staged))
+            // Before the bytes leave the staging folder, where the journal would look for them after a loss of power, and
+            // before what they replace is removed.
+            let durability = if sends_bytes {
+                Durability::Synced
+            } else {
+                Durability::Written
+            };
+            Some((guard.commit(writes, durability), still_staged))
         };
         let Some((ticket, still_staged)) = taken else {
             return self.remove_stray(sent, step, entry).await;

@@ -26,8 +26,12 @@ pub trait World: Send + Sync + 'static {
     /// What the store was last known to hold.
     async fn entry(&self, id: &ItemId) -> Option<Arc<Entry>>;
 
-    /// Whether this item was known before a request whose answer was lost.
-    async fn knows(&self, id: &ItemId) -> bool;
+    /// What the catalog has under this node.
+    async fn entry_at(&self, ino: Ino) -> Option<Arc<Entry>>;
+
+    /// Whether an item is known as another node. As this very one it may be known already although the journal has not
+    /// heard of it: the catalog is told first.
+    async fn is_anothers(&self, id: &ItemId, ino: Ino) -> bool;
 
     /// The node that has this name in the store.
     async fn occupant(&self, folder: &ItemId, name: &Name) -> Option<Ino>;

@@ -272,7 +272,13 @@ impl Vfs {
             body.sync().await?;
         }
         let open = file.clone();
-        self.decide(Durability::Written, move |d| {
+        let closed = |change: &Change| change.staged.as_ref().is_some_and(|s| s.phase == Phase::Closed);
+        // Bytes that wait to be sent are changed in place: a loss of power must not leave them changed and still to be sent.
+        let durability = match self.journal.change(ino).is_some_and(|change| closed(&change)) {
+            true => Durability::Synced,
+            false => Durability::Written,
+        };
+        self.decide(durability, move |d| {
             match open.taken_by() {
                 None => {}
                 Some(TakenBy::Us) => return Ok(()),

@@ -51,11 +51,18 @@ impl World for Vfs {
             .map(|node| node.entry)
     }
 
-    async fn knows(&self, id: &ItemId) -> bool {
-        if self.journal.lock().overlay().by_id(id).is_some() {
-            return true;
+    async fn entry_at(&self, ino: Ino) -> Option<Arc<Entry>> {
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.by_ino(ino)?)).await;
+        known.ok().flatten().map(|node| node.entry)
+    }
+
+    async fn is_anothers(&self, id: &ItemId, ino: Ino) -> bool {
+        if let Some(change) = self.journal.lock().overlay().by_id(id) {
+            return change.ino != ino;
         }
-        self.entry(id).await.is_some()
+        let id = id.clone();
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&id)?)).await;
+        known.ok().flatten().is_some_and(|node| node.ino != ino)
     }
 
     async fn occupant(&self, folder: &ItemId, name: &Name) -> Option<Ino> {
@@ -257,7 +264,7 @@ impl World for Vfs {
         let _ = ino;
         self.blocking(move |vfs| {
             vfs.catalog.remove(&item, now)?;
-            Ok(())
+            Ok(vfs.catalog.sync()?)
         })
         .await
         .map_err(|e| local("note the removal of", id.as_str(), e))
@@ -411,6 +418,8 @@ impl Vfs {
             });
             self.notice(Notice::Attributes { ino: place.parent });
         }
+        // The journal lets go of what the catalog has taken: a loss of power must not undo that.
+        self.catalog.sync()?;
         // Read and written under one lock: a program may set a time at this moment.
         let mut guard = self.journal.lock();
         if let Some(attr) = self.journal.attr(ino).filter(|attr| attr.mtime.is_some()) {

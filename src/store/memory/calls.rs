@@ -310,6 +310,9 @@ impl Store for MemoryStore {
         self.check_level("create file", parent, Kind::File)?;
         self.check_changes("create file", fields)?;
         let store_name = self.spelled(&name.to_store());
+        if let Some(made) = self.made_by(progress) {
+            return Ok(made);
+        }
         let content = self.receive("create file", &store_name, body, progress).await?;
         let fate = self.faults.meet(Op::Create, "create file", name.as_str()).await?;
         let entry = {
@@ -321,6 +324,7 @@ impl Store for MemoryStore {
                 tree.set_fields("create file", self.now(), &entry.id, fields)?
             }
         };
+        self.note_made(progress, &entry);
         fate.deliver("create file", name.as_str(), entry)
     }
 

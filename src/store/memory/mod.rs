@@ -15,8 +15,9 @@ mod together;
 mod tree;
 mod upload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -102,6 +103,9 @@ pub struct MemoryStore {
     knobs: Arc<Mutex<Knobs>>,
     tree: Arc<Mutex<Tree>>,
     collections: Arc<Mutex<Collections>>,
+    /// How many uploads were begun, and what those that could be resumed have made.
+    uploads: Arc<AtomicU64>,
+    published: Arc<Mutex<HashMap<String, ItemId>>>,
 }
 
 /// Collections by their ids: their names and members.
@@ -127,6 +131,8 @@ impl MemoryStore {
             })),
             tree: Arc::new(Mutex::new(tree)),
             collections: Arc::default(),
+            uploads: Arc::default(),
+            published: Arc::default(),
         }
     }
 

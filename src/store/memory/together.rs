@@ -71,13 +71,20 @@ impl MemoryStore {
                 Some(content) => content?,
                 None => return Err(StoreError::new(ErrorKind::Local, OPERATION, parent.as_str())),
             };
-            let name = self.spelled(&files[at].name.to_store());
-            let mut tree = self.tree.lock();
-            let entry = tree.add(OPERATION, self.now(), parent, &name, Some(content))?;
-            match fields.is_empty() {
-                true => Ok(entry),
-                false => tree.set_fields(OPERATION, self.now(), &entry.id, fields),
+            if let Some(made) = self.made_by(files[at].progress) {
+                return Ok(made);
             }
+            let name = self.spelled(&files[at].name.to_store());
+            let entry = {
+                let mut tree = self.tree.lock();
+                let entry = tree.add(OPERATION, self.now(), parent, &name, Some(content))?;
+                match fields.is_empty() {
+                    true => entry,
+                    false => tree.set_fields(OPERATION, self.now(), &entry.id, fields)?,
+                }
+            };
+            self.note_made(files[at].progress, &entry);
+            Ok(entry)
         })
     }
 

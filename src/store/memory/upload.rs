@@ -1,14 +1,31 @@
 //! Uploads in chunks that go on where they stopped.
 
+use std::sync::atomic::Ordering;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{MemoryStore, Op, Spelling};
+use crate::model::Entry;
 use crate::store::{Body, ErrorKind, Progress, Result, Resume, StoreError, Support};
 
 /// What stands before an image that the server re-encoded.
 const RE_ENCODED: &[u8] = b"re-encoded:";
 
 impl MemoryStore {
+    /// What an upload that is to be resumed has made already, as its answer may have been lost.
+    pub(super) fn made_by(&self, progress: &dyn Progress) -> Option<Entry> {
+        let upload = progress.resume()?.upload;
+        let id = self.published.lock().get(&upload).cloned()?;
+        self.tree.lock().answer(&id, "create file").ok()
+    }
+
+    /// Notes that an upload has made an item.
+    pub(super) fn note_made(&self, progress: &dyn Progress, entry: &Entry) {
+        if let Some(resume) = progress.resume() {
+            self.published.lock().insert(resume.upload, entry.id.clone());
+        }
+    }
+
     /// Sends the chunks that are not acknowledged yet, and answers the content that the server would publish.
     pub(super) async fn receive(
         &self,
@@ -25,7 +42,7 @@ impl MemoryStore {
             return Err(StoreError::new(ErrorKind::Invalid, operation, name).because("a file must have content"));
         }
         let fresh = || Resume {
-            upload: name.to_owned(),
+            upload: format!("{name}:{}", self.uploads.fetch_add(1, Ordering::Relaxed)),
             chunks: vec![],
             chunk_bytes: self.knobs().chunk_bytes as u64,
         };
