@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -125,7 +125,7 @@ impl Writer {
                     db,
                     syncer,
                     reserve,
-                    unsynced: false,
+                    unsynced_since: None,
                     failed: told,
                     behind: None,
                 }
@@ -196,7 +196,8 @@ struct Thread {
     db: Connection,
     syncer: Syncer,
     reserve: Reserve,
-    unsynced: bool,
+    /// When the first write came that no sync covers yet.
+    unsynced_since: Option<Instant>,
     /// Tells that `behind` is something.
     failed: Arc<AtomicBool>,
     /// What memory has ahead of the disk, and why.
@@ -235,9 +236,16 @@ impl Thread {
                         }
                     }
                     self.carry_out(batch);
+                    // Also while there is no pause between the writes.
+                    if self
+                        .unsynced_since
+                        .is_some_and(|since| since.elapsed() >= SYNC_INTERVAL)
+                    {
+                        self.sync(Vec::new());
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if self.unsynced {
+                    if self.unsynced_since.is_some() {
                         self.sync(Vec::new());
                     }
                 }
@@ -314,7 +322,7 @@ impl Thread {
             }
         }
         self.syncer.sync(waiting);
-        self.unsynced = false;
+        self.unsynced_since = None;
     }
 
     /// Before anybody hears of a failure: whoever looks from now on sets memory back first.
@@ -342,7 +350,7 @@ impl Thread {
             db::apply(&txn, writes)?;
         }
         txn.commit()?;
-        self.unsynced = true;
+        self.unsynced_since.get_or_insert_with(Instant::now);
         Ok(())
     }
 }
