@@ -2,19 +2,12 @@
 
 use assetfs::emulator::flextype::{FlextypeOptions, Running, Version};
 
-use crate::support::{Mount, QUICK, World, shell, text, try_shell};
+use crate::support::{QUICK, World, fails, shell, text};
 
 fn site(change: impl FnOnce(&mut FlextypeOptions)) -> World<Running> {
     let mut options = FlextypeOptions::default();
     change(&mut options);
     World::flextype(options)
-}
-
-fn fails(mount: &Mount, script: &str, reason: &str) {
-    let output = try_shell(&mount.path(), script);
-    assert!(!output.status.success(), "{script} must fail");
-    let told = text(&output);
-    assert!(told.contains(reason), "{script}: {told}");
 }
 
 /// A tree as a site has it: `cp -a` in, out again from the store with an empty cache, and nothing differs.

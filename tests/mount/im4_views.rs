@@ -3,7 +3,7 @@
 use assetfs::emulator::flextype::FlextypeOptions;
 use assetfs::emulator::im4::{Im4Options, Project};
 
-use crate::support::{Mount, QUICK, World, shell, text, try_shell};
+use crate::support::{Mount, QUICK, World, fails, shell, text, try_shell};
 
 /// The names in a folder, joined by `|`.
 fn names(mount: &Mount, path: &str) -> String {
@@ -12,9 +12,7 @@ fn names(mount: &Mount, path: &str) -> String {
 }
 
 fn refused(mount: &Mount, path: &str, why: &str) {
-    let output = try_shell(&mount.path(), &format!("ls \"{path}\""));
-    assert!(!output.status.success(), "{path}");
-    assert!(text(&output).contains(why), "{path}: {}", text(&output));
+    fails(mount, &format!("ls \"{path}\""), why);
 }
 
 fn id_of(mount: &Mount, path: &str) -> String {

@@ -469,6 +469,14 @@ pub fn try_shell(folder: &Path, script: &str) -> Output {
     finish(command, COMMAND_DEADLINE)
 }
 
+/// Runs `script` in the mount, which must fail and say `reason`.
+pub fn fails(mount: &Mount, script: &str, reason: &str) {
+    let output = try_shell(&mount.path(), script);
+    let told = text(&output);
+    assert!(!output.status.success(), "{script} must fail: {told}");
+    assert!(told.contains(reason), "{script}: {told}");
+}
+
 /// Waits for something that must come true; how long it takes is not measured.
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let since = Instant::now();

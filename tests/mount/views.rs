@@ -2,7 +2,7 @@
 
 use assetfs::emulator::imagerelay::Seed;
 
-use crate::support::{QUICK, World, shell, text, try_shell};
+use crate::support::{QUICK, World, fails, shell, text, try_shell};
 
 #[test]
 fn views_are_there_for_who_names_them_and_for_nobody_else() {
@@ -53,12 +53,7 @@ fn names_in_a_view_stay_and_content_and_attributes_change() {
         "rmdir .recent",
         "ln Press/'Press kit.pdf' .search/hero/'Press kit.pdf'",
     ] {
-        let output = try_shell(&mount.path(), script);
-        assert!(
-            text(&output).contains("Operation not permitted"),
-            "{script}: {}",
-            text(&output)
-        );
+        fails(&mount, script, "Operation not permitted");
     }
     shell(
         &mount.path(),

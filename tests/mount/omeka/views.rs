@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use assetfs::emulator::omeka::{Running, Seed};
 
-use crate::support::{Mount, QUICK, World, shell, text, try_shell};
+use crate::support::{Mount, QUICK, World, fails, shell, text, try_shell};
 
 /// Ids in the archive of [`archive`].
 struct Ids {
@@ -207,12 +207,7 @@ fn views_show_the_assets_themselves() {
         "touch .recent/new.txt",
         "mkdir .tags/sea/new",
     ] {
-        let output = try_shell(&mount.path(), script);
-        assert!(
-            text(&output).contains("Operation not permitted"),
-            "{script}: {}",
-            text(&output)
-        );
+        fails(&mount, script, "Operation not permitted");
     }
     shell(
         &mount.path(),
