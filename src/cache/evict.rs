@@ -49,12 +49,7 @@ impl Cache {
     pub async fn keep_floor(&self) -> Result<()> {
         let shared = self.shared.clone();
         self.shared
-            .blocking(move || {
-                if shared.free_bytes(Disk::Content)? >= shared.floor_bytes {
-                    return Ok(());
-                }
-                shared.evict_for(Disk::Content, shared.floor_bytes).map(|_| ())
-            })
+            .blocking(move || shared.evict_for(Disk::Content, shared.floor_bytes).map(|_| ()))
             .await
     }
 
@@ -101,12 +96,12 @@ impl Shared {
         let shared = self.clone();
         self.blocking(move || {
             let wanted = bytes.saturating_add(leave_bytes);
-            let room = shared.free_bytes(disk)? >= wanted || shared.evict_for(disk, wanted)?;
+            let free = shared.evict_for(disk, wanted)?;
             // Near the end the next one looks again, so that what is to be left free is.
-            let far = shared.free_bytes(disk)? >= wanted.saturating_add(CHECK_EVERY_BYTES);
+            let far = free >= wanted.saturating_add(CHECK_EVERY_BYTES);
             let unchecked = if far { 0 } else { CHECK_EVERY_BYTES };
             shared.unchecked_bytes.store(unchecked, Ordering::Relaxed);
-            if room { Ok(()) } else { Err(CacheError::Full) }
+            if free >= wanted { Ok(()) } else { Err(CacheError::Full) }
         })
         .await
     }
@@ -123,12 +118,12 @@ impl Shared {
         self.evict_for(disk, wanted).map(|_| ())
     }
 
-    /// Evicts until `disk` has `wanted` bytes free. Answers whether it has. Blocks.
-    fn evict_for(&self, disk: Disk, wanted: u64) -> Result<bool> {
+    /// Evicts until `disk` has `wanted` bytes free, if it has not. Answers how many it has. Blocks.
+    fn evict_for(&self, disk: Disk, wanted: u64) -> Result<u64> {
         if disk == Disk::Content || self.by_rename {
             self.evict(Until::Free(wanted))?;
         }
-        Ok(self.free_bytes(disk)? >= wanted)
+        self.free_bytes(disk)
     }
 
     /// Removes files of the content folder that the index does not know: a power cut may have lost their rows. Blocks.
