@@ -216,6 +216,14 @@ impl Locked<'_> {
         Ok(found.into_iter().next())
     }
 
+    /// Bodies of `size` bytes of the item other than `own`, the last used first.
+    pub(super) fn others(&self, item: &ItemId, own: BodyId, size: u64) -> Result<Vec<Record>> {
+        self.select(
+            "WHERE item = ?1 AND id <> ?2 AND size = ?3 ORDER BY used DESC LIMIT 4",
+            params![item.as_str(), own.to_db(), size as i64],
+        )
+    }
+
     /// Notes that a body is in use.
     pub(super) fn opened(&self, id: BodyId, now: Timestamp) -> Result<()> {
         self.connection

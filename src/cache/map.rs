@@ -156,6 +156,12 @@ impl BlockMap {
         self.set(block, Slot::Present);
     }
 
+    /// A block has been taken over from elsewhere, and must fit its digest before it is served.
+    pub(super) fn inherited(&mut self, block: usize, digest: u128) {
+        self.digests[block] = digest;
+        self.set(block, Slot::Unverified);
+    }
+
     pub(super) fn digest(&self, block: usize) -> u128 {
         self.digests[block]
     }

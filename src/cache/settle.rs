@@ -1,28 +1,20 @@
-//! Where a body goes when its fate is known: confirmed by the store, thrown away, or found to be the bytes of a newer
-//! version as well.
+//! Where a body goes when its fate is known: confirmed by the store, thrown away, or given another name by our own change.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-
 use crate::disk;
 use crate::model::{Checksum, ContentVersion, Entry, ItemId};
-use crate::store::{Download, Reads};
 
 use super::body::{Body, BodyId};
 use super::error::{CacheError, Result};
-use super::fetch::within;
-use super::map::{BlockMap, create_map, digest, note_digests};
+use super::map::{BlockMap, create_map, note_digests};
 use super::shared::{Cache, Key, Shared};
 use super::state::{Content, OpenFile, Phase};
-use super::stats::count;
 use super::verify::{digests, md5_hex};
 
 /// How long what was uploaded from here is kept even when it is not used.
 const KEPT_AFTER_UPLOAD: Duration = Duration::from_secs(24 * 3600);
-/// Up to this size a doubtful body is settled by reading it all again.
-const COMPARE_BYTES_MAX: u64 = 8 << 20;
 
 /// What became of a body whose upload was confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +26,6 @@ pub enum Published {
     /// The store says that it has another size: it has changed the bytes. Still dirty; the store's own bytes are fetched as
     /// the body of the new version.
     Altered,
-}
-
-/// Whether a body is also that of a newer version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adopted {
-    /// It is, and now belongs to it.
-    Same,
-    /// The bytes differ.
-    Different,
-    /// It cannot be told for less than fetching it again; or there is no body.
-    Unknown,
 }
 
 impl Cache {
@@ -80,45 +61,12 @@ impl Cache {
             .await
     }
 
-    /// The store moved the version of `entry` on from `old` though its size is the same, as it does for a change of
-    /// metadata: settles whether the bytes are the same, by what names them on the wire, by the checksum, or, when they
-    /// are few, by reading them. If so, the body of `old`, with all that is present of it, becomes that of `entry`.
-    pub async fn adopt(&self, old: &ContentVersion, entry: &Entry) -> Result<Adopted> {
-        let key = (entry.id.clone(), old.clone());
-        let body = match self.body_to_keep(&key, entry).await? {
-            Ok(body) => body,
-            Err(adopted) => return Ok(adopted),
-        };
-        let settled = body.compare_with(entry).await?;
-        match settled {
-            (Adopted::Same, validator) => {
-                let (body, entry) = (body.clone(), entry.clone());
-                self.shared
-                    .blocking(move || body.take_version(&key, &entry, validator))
-                    .await
-            }
-            (other, _) => Ok(other),
-        }
-    }
-
-    /// A change of our own moved an item's version (and, where ids are paths, its id), and surely not its bytes: the body
-    /// goes with it.
-    pub async fn rebind(&self, id: &ItemId, old: &ContentVersion, entry: &Entry) -> Result<Adopted> {
+    /// A change of our own moved an item's version (and, where ids are paths, its id), and surely not its bytes: a clean body
+    /// goes with it. Answers whether there was one.
+    pub async fn rebind(&self, id: &ItemId, old: &ContentVersion, entry: &Entry) -> Result<bool> {
         let key = (id.clone(), old.clone());
-        let body = match self.body_to_keep(&key, entry).await? {
-            Ok(body) => body,
-            Err(adopted) => return Ok(adopted),
-        };
-        let entry = entry.clone();
-        self.shared
-            .blocking(move || body.take_version(&key, &entry, None))
-            .await
-    }
-
-    /// The clean body of an older version that may also be that of `entry`.
-    async fn body_to_keep(&self, key: &Key, entry: &Entry) -> Result<std::result::Result<Arc<Body>, Adopted>> {
-        if !self.has_body(key).await? {
-            return Ok(Err(Adopted::Unknown));
+        if !self.has_body(&key).await? {
+            return Ok(false);
         }
         let body = self.body(&Entry {
             id: key.0.clone(),
@@ -127,14 +75,11 @@ impl Cache {
             ..entry.clone()
         });
         body.opened().await?;
-        let (size, clean) = (body.size(), body.state.lock().is_clean());
-        if !clean || size.is_none() {
-            return Ok(Err(Adopted::Unknown));
+        if body.size().is_none() || body.size() != entry.size {
+            return Ok(false);
         }
-        if size != entry.size {
-            return Ok(Err(Adopted::Different));
-        }
-        Ok(Ok(body))
+        let entry = entry.clone();
+        self.shared.blocking(move || body.take_version(&key, &entry)).await
     }
 
     async fn has_body(&self, key: &Key) -> Result<bool> {
@@ -332,106 +277,29 @@ impl Body {
         Ok(())
     }
 
-    /// Compares with what the store has as `entry`; the second value is what names those bytes on the wire.
-    async fn compare_with(self: &Arc<Self>, entry: &Entry) -> Result<(Adopted, Option<String>)> {
-        let (known, open, map, complete) = {
-            let state = self.state.lock();
-            let (Some(open), Some(map)) = (state.file.clone(), state.map().cloned()) else {
-                return Ok((Adopted::Unknown, None));
-            };
-            (
-                state.validator.clone(),
-                open,
-                map,
-                matches!(state.phase, Phase::Complete),
-            )
-        };
-        if let (true, Some(Checksum::Md5(md5))) = (complete, &entry.checksum) {
-            let (md5, size) = (md5.clone(), map.size());
-            let same = self
-                .shared
-                .blocking(move || Ok(md5_hex(&open, size)?.eq_ignore_ascii_case(&md5)))
-                .await?;
-            return Ok((if same { Adopted::Same } else { Adopted::Different }, None));
-        }
-        let small = map.size() <= COMPARE_BYTES_MAX;
-        let ranged = match self.shared.store.capabilities().reads {
-            Reads::Ranged => true,
-            Reads::Whole => false,
-            Reads::Bundle => return Ok((Adopted::Unknown, None)),
-        };
-        if !small && (!ranged || known.is_none()) {
-            return Ok((Adopted::Unknown, None));
-        }
-        let end = if small {
-            map.size()
-        } else {
-            self.shared.config.block_bytes.min(map.size())
-        };
-        count(&self.shared.counters.fetches, 1);
-        let mut download = within(&self.shared, &entry.id, self.shared.store.read(entry, 0..end)).await??;
-        if download.total.is_some_and(|total| total != map.size()) {
-            return Ok((Adopted::Different, None));
-        }
-        let validator = download.validator.clone();
-        if known.is_some() && known == validator {
-            return Ok((Adopted::Same, validator));
-        }
-        if !small {
-            return Ok((Adopted::Unknown, None));
-        }
-        let same = self.same_bytes(&map, &mut download, entry).await?;
-        Ok((if same { Adopted::Same } else { Adopted::Different }, validator))
-    }
-
-    /// Whether every block that is here is the same in `download`, which brings all of a small file.
-    async fn same_bytes(&self, map: &BlockMap, download: &mut Download, entry: &Entry) -> Result<bool> {
-        let mut whole = Vec::with_capacity(map.size() as usize);
-        while let Some(data) = within(&self.shared, &entry.id, download.stream.next()).await? {
-            whole.extend_from_slice(&data?);
-            if whole.len() as u64 > map.size() {
-                return Ok(false);
-            }
-        }
-        if whole.len() as u64 != map.size() {
-            return Err(CacheError::Short { item: entry.id.clone() });
-        }
-        let same = |block: usize| {
-            let range = map.range(block);
-            map.is_absent(block) || digest(&whole[range.start as usize..range.end as usize]) == map.digest(block)
-        };
-        Ok((0..map.blocks()).all(same))
-    }
-
-    /// Becomes the body of `entry`'s version. Blocks.
-    fn take_version(self: &Arc<Self>, old: &Key, entry: &Entry, validator: Option<String>) -> Result<Adopted> {
+    /// Becomes the body of `entry`'s version, when it is clean and that has none. Blocks.
+    fn take_version(self: &Arc<Self>, old: &Key, entry: &Entry) -> Result<bool> {
         let _io = self.io.lock();
         let key = (entry.id.clone(), entry.version.clone());
         let id = {
             let state = self.state.lock();
             match state.id {
                 Some(id) if state.is_clean() => id,
-                _ => return Ok(Adopted::Unknown),
+                _ => return Ok(false),
             }
         };
         if self.shared.is_in_use(&key) || !self.shared.index.lock()?.set_version(id, &entry.id, &entry.version)? {
-            return Ok(Adopted::Unknown);
-        }
-        if let Some(validator) = &validator {
-            self.shared.index.lock()?.set_validator(id, validator)?;
+            return Ok(false);
         }
         {
             let mut state = self.state.lock();
             state.key = Some(key.clone());
             self.shared.held.rename(old, &key);
             state.entry = Some(Arc::new(entry.clone()));
-            if validator.is_some() {
-                state.validator = validator;
-            }
         }
         self.shared.take_out(old, self);
         self.shared.put_in(key, self);
-        Ok(Adopted::Same)
+        Ok(true)
     }
 }
 

@@ -187,8 +187,13 @@ pub(super) fn take_entry(
 }
 
 /// What is known after `told`: a poorer answer about the same state does not wipe out what a richer one said.
-fn merge(known: &Entry, told: &Entry) -> Entry {
+///
+/// Also the first look at an upload of ours tells the revision of the version that we know.
+pub fn merge(known: &Entry, told: &Entry) -> Entry {
     let mut merged = told.clone();
+    if !told.revision.is_empty() && told.size == known.size && known.is_first_look(told.modified) {
+        merged.version = known.version.clone();
+    }
     let same_revision = !told.revision.is_empty() && told.revision == known.revision;
     if same_revision
         && told

@@ -25,5 +25,6 @@ mod rows;
 mod tests;
 
 pub use db::{Catalog, Error, Result};
+pub use entries::merge;
 pub use names::{Binding, Bindings, NoBindings};
 pub use rows::{Change, Changed, Child, Diff, Listing, Node, Place, Renamed};

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
@@ -25,14 +26,16 @@ pub fn copy_contents(from: &File, to: &File, path: &Path) -> Result<()> {
     let mut at = 0;
     while let Some(start) = seek_data(from, path, at)?.filter(|start| *start < size) {
         let end = seek_hole(from, path, start)?.unwrap_or(size).min(size);
-        copy_run(from, to, path, start, end)?;
+        copy_range(from, to, path, start..end)?;
         at = end;
     }
     Ok(())
 }
 
-fn copy_run(from: &File, to: &File, path: &Path, start: u64, end: u64) -> Result<()> {
-    let mut at = start;
+/// Copies `range` of `from` to the same place in `to`; ends early when the source does. `path` (that of `to`) is for the
+/// error. Not synced.
+pub fn copy_range(from: &File, to: &File, path: &Path, range: Range<u64>) -> Result<()> {
+    let (mut at, end) = (range.start, range.end);
     while at < end {
         match copy_in_kernel(from, to, at, end - at) {
             Ok(0) => return Ok(()), // The source has been cut meanwhile.

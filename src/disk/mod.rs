@@ -14,7 +14,7 @@ mod reserve;
 mod space;
 mod sparse;
 
-pub use copy::copy_contents;
+pub use copy::{copy_contents, copy_range};
 pub use directory::create_private_dir;
 pub use durable::{remove_if_there, rename, rename_durable, set_mtime, sync_data, sync_dir, write_atomic};
 pub use error::{DiskError, Result};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,9 @@ pub struct Entry {
     pub fields: Fields,
 }
 
+/// How far an upload's own time and the one that the store tells of it later may be apart.
+const FIRST_LOOK_APART_MAX: Duration = Duration::from_secs(300);
+
 impl Entry {
     /// The field in which an upload's answer tells that the store changed the bytes.
     pub const ALTERED: &str = "altered";
@@ -137,6 +141,15 @@ impl Entry {
     pub fn altered(&self) -> Option<&str> {
         let field = self.fields.get(Self::ALTERED)?;
         field.values.first().map(|value| value.text.as_str())
+    }
+
+    /// Whether what the store tells of it now, changed at `modified`, is a first look at an upload that was answered without
+    /// a revision: then an equal size is the same content.
+    pub fn is_first_look(&self, modified: Option<Timestamp>) -> bool {
+        let (Some(sent), Some(told)) = (self.created, modified) else {
+            return false;
+        };
+        self.revision.is_empty() && told.since(sent).max(sent.since(told)) <= FIRST_LOOK_APART_MAX
     }
 
     /// A plain file.

@@ -205,7 +205,9 @@ pub trait Store: Send + Sync + 'static {
         Err(StoreError::unsupported("read_bundle", file.id.as_str()))
     }
 
-    /// A new file. `fields` travel inside the upload as far as the server can; the rest is set right after it.
+    /// A new file. `fields` travel inside the upload as far as the server can; the rest is set right after it. An entry
+    /// without a revision is one that nobody has looked at since: the first look belongs to it
+    /// ([`Entry::is_first_look`]).
     async fn create(
         &self,
         parent: &ItemId,

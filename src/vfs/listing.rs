@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
-use crate::catalog::{Binding, Bindings, Change as Extent, Diff};
+use crate::catalog::{Binding, Bindings, Change as Extent, Diff, merge};
 use crate::http::{Class, Context, current_context, with_context};
 use crate::journal::{Alteration, Change, Durability, LocalAttr, Overlay, State, Write};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
@@ -338,7 +338,8 @@ impl Vfs {
         if !open.is_other_version(entry) {
             return Ok(ino);
         }
-        if self.catalog.by_id(&entry.id)?.is_some_and(|known| known.stat_at > at) {
+        let known = self.catalog.by_id(&entry.id)?;
+        if known.is_some_and(|known| known.stat_at > at || !open.is_other_version(&merge(&known.entry, entry))) {
             return Ok(ino);
         }
         let (new, node) = (self.journal.allocate()?, self.node(ino).ok());

@@ -1,8 +1,9 @@
 //! Confirmed uploads, saves without a change, and versions that turn out to be the same bytes.
 
+use md5::Digest;
+
 use super::*;
-use crate::cache::{Adopted, BodyState, Keep, Published};
-use crate::model::ContentVersion;
+use crate::cache::{BodyState, Keep, Published};
 
 #[tokio::test(start_paused = true)]
 async fn a_confirmed_body_is_the_clean_one_of_its_version_and_survives() {
@@ -104,60 +105,99 @@ async fn the_stores_checksum_tells_as_well_when_the_base_was_never_here() {
 
 #[tokio::test(start_paused = true)]
 async fn a_version_that_moved_with_the_metadata_keeps_its_bytes() {
+    let mut rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(4, 12 * MIB);
+    let entry = rig.store.put("1", &bytes);
+    rig.store.set_validator(&entry, "etag");
+    rig.cache.body(&entry).complete(LONG).await.unwrap();
+    rig.restart().await;
+    rig.store.take_requests();
+    let newer = version(&entry, "2");
+    let body = rig.cache.body(&newer);
+    assert!(read_all(&body, MIB).await.unwrap() == bytes);
+    body.complete(LONG).await.unwrap();
+    assert_eq!(rig.store.take_requests().len(), 1, "the first read is the look");
+    assert_eq!(rig.cache.usage(), 12 * MIB, "the older body has gone");
+    drop(body);
+    rig.restart().await;
+    assert!(read_all(&rig.cache.body(&newer), MIB).await.unwrap() == bytes);
+    assert!(rig.store.take_requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_here_in_parts_is_taken_over_too_and_its_readers_keep_it() {
     let rig = Rig::new(Reads::Ranged).await;
     let bytes = pattern(4, 12 * MIB);
     let entry = rig.store.put("1", &bytes);
     rig.store.set_validator(&entry, "etag");
-    let body = rig.cache.body(&entry);
-    read(&body, 0, 256 * KIB).await.unwrap();
+    let old = rig.cache.body(&entry);
+    read(&old, 0, 10).await.unwrap();
+    read(&old, 8 * MIB, 10).await.unwrap();
     rig.store.take_requests();
-    let newer = version(&entry, "2");
-    assert_eq!(rig.cache.adopt(&entry.version, &newer).await.unwrap(), Adopted::Same);
-    assert!(Arc::ptr_eq(&body, &rig.cache.body(&newer)), "handles stay on one body");
-    assert_eq!(rig.store.take_requests(), vec![0..128 * KIB], "one small look");
-    read(&body, 0, 256 * KIB).await.unwrap();
-    assert!(rig.store.take_requests().is_empty());
-    assert!(!Arc::ptr_eq(&body, &rig.cache.body(&entry)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_validator_small_bodies_are_compared_and_large_ones_not() {
-    let rig = Rig::new(Reads::Ranged).await;
-    let bytes = pattern(5, 2 * MIB);
-    let entry = rig.store.put("1", &bytes);
-    let body = rig.cache.body(&entry);
-    read(&body, MIB, 4096).await.unwrap();
-    let second = version(&entry, "2");
-    assert_eq!(rig.cache.adopt(&entry.version, &second).await.unwrap(), Adopted::Same);
-    let mut other = bytes.to_vec();
-    other[(1 << 20) + 70] ^= 1;
-    rig.store.replace_bytes(&entry, &other.into());
-    let third = version(&entry, "3");
+    let body = rig.cache.body(&version(&entry, "2"));
+    read(&body, 8 * MIB, 10).await.unwrap();
+    read(&body, 0, 10).await.unwrap();
+    assert_eq!(rig.store.take_requests(), vec![8 * MIB..8 * MIB + 256 * KIB]);
     assert_eq!(
-        rig.cache.adopt(&second.version, &third).await.unwrap(),
-        Adopted::Different
+        read(&body, 4 * MIB, 10).await.unwrap(),
+        bytes.slice(4 << 20..(4 << 20) + 10)
     );
-    assert!(Arc::ptr_eq(&body, &rig.cache.body(&second)));
-
-    let large = rig.store.put("large", &pattern(6, 9 * MIB));
-    read(&rig.cache.body(&large), 0, 10).await.unwrap();
-    let newer = version(&large, "2");
-    assert_eq!(rig.cache.adopt(&large.version, &newer).await.unwrap(), Adopted::Unknown);
-    let unknown = ContentVersion::new("never seen");
-    assert_eq!(rig.cache.adopt(&unknown, &newer).await.unwrap(), Adopted::Unknown);
+    assert_eq!(read(&old, 0, 10).await.unwrap(), bytes.slice(..10));
+    assert_eq!(rig.store.take_requests(), vec![4 * MIB..4 * MIB + 256 * KIB]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checksum_settles_a_complete_body_without_a_request() {
+async fn other_bytes_of_the_same_size_are_fetched() {
     let rig = Rig::new(Reads::Ranged).await;
-    let bytes = pattern(7, 9 * MIB);
-    let plain = rig.store.put("1", &bytes);
-    rig.cache.body(&plain).complete(LONG).await.unwrap();
-    let newer = version(&rig.store.with_md5(&plain), "2");
+    let entry = rig.store.put("1", &pattern(5, 2 * MIB));
+    rig.store.set_validator(&entry, "one");
+    rig.cache.body(&entry).complete(LONG).await.unwrap();
+    let other = pattern(6, 2 * MIB);
+    rig.store.replace_bytes(&entry, &other);
+    rig.store.set_validator(&entry, "two");
+    let newer = version(&entry, "2");
+    assert!(read_all(&rig.cache.body(&newer), MIB).await.unwrap() == other);
+    // Neither does a body that nobody has named on the wire stand for another.
+    let unnamed = rig.store.put("unnamed", &pattern(7, 2 * MIB));
+    rig.cache.body(&unnamed).complete(LONG).await.unwrap();
+    rig.store.replace_bytes(&unnamed, &other);
+    rig.store.set_validator(&unnamed, "three");
+    assert!(read_all(&rig.cache.body(&version(&unnamed, "2")), MIB).await.unwrap() == other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_from_here_is_known_again_by_its_md5() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(8, 3 * MIB);
+    let body = rig.cache.new_dirty().await.unwrap();
+    body.write(0, bytes.clone()).await.unwrap();
+    let entry = rig.store.put("1", &bytes);
+    rig.cache.publish(&body, &entry, body.generation()).await.unwrap();
+    drop(body);
+    let etag = format!("\"{}\"", crate::model::hex(&md5::Md5::digest(&bytes)));
+    rig.store.set_validator(&entry, &etag);
+    let newer = rig.cache.body(&version(&entry, "2"));
+    assert!(read_all(&newer, MIB).await.unwrap() == bytes);
+    assert_eq!(rig.store.take_requests().len(), 1, "the first read is the look");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_of_an_older_version_that_is_damaged_is_fetched() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(9, 3 * MIB);
+    let entry = rig.store.put("1", &bytes);
+    rig.store.set_validator(&entry, "etag");
+    let body = rig.cache.body(&entry);
+    body.complete(LONG).await.unwrap();
+    let path = body.path().await.unwrap();
+    drop(body);
+    let file = crate::disk::open_private(&path, false).unwrap();
+    crate::disk::write_at(&file, &path, MIB + 3, b"damage").unwrap();
     rig.store.take_requests();
-    assert_eq!(rig.cache.adopt(&plain.version, &newer).await.unwrap(), Adopted::Same);
-    assert!(read_all(&rig.cache.body(&newer), MIB).await.unwrap() == bytes);
-    assert!(rig.store.take_requests().is_empty());
+    let newer = rig.cache.body(&version(&entry, "2"));
+    assert!(read_all(&newer, MIB).await.unwrap() == bytes);
+    assert_eq!(rig.cache.stats().healed, 1);
+    assert_eq!(rig.store.take_requests().len(), 2, "the look and the block");
 }
 
 #[tokio::test(start_paused = true)]

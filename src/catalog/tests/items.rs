@@ -212,3 +212,46 @@ fn a_version_under_a_known_revision_is_the_known_one() {
         assert_eq!(known.entry.version, told.version);
     }
 }
+
+#[test]
+fn the_first_look_at_an_upload_tells_the_revision_of_what_was_sent() {
+    let (ino, entry) = file(1, "a", &[root()]);
+    let sent = Entry {
+        revision: String::new(),
+        created: Some(t(1000)),
+        ..entry.clone()
+    };
+    let told = |size, modified| Entry {
+        revision: "1".into(),
+        version: ContentVersion::new(format!("{size}@1")),
+        size: Some(size),
+        created: Some(t(1001)),
+        modified: Some(t(modified)),
+        ..entry.clone()
+    };
+    let size = entry.size.expect("a size");
+    for (told, change) in [
+        (told(size, 1002), Change::Metadata),
+        // By then somebody else may have changed it.
+        (told(size, 1400), Change::Content),
+        (told(size + 1, 1002), Change::Content),
+    ] {
+        let catalog = catalog();
+        catalog.put_entry(ino, &sent, t(1010), &NoBindings).expect("put");
+        let diff = list(&catalog, &root(), 1020, vec![(ino, told.clone())]);
+        assert_eq!(diff.changed.iter().map(|c| c.change).collect::<Vec<_>>(), [change]);
+        let known = catalog.by_id(&file_id(1)).expect("query").expect("known").entry;
+        let kept = change == Change::Metadata;
+        assert_eq!(known.version, if kept { sent.version.clone() } else { told.version });
+        assert_eq!(known.revision, "1");
+        if kept {
+            let later = Entry {
+                revision: "2".into(),
+                version: ContentVersion::new("later"),
+                ..known.as_ref().clone()
+            };
+            let diff = list(&catalog, &root(), 1030, vec![(ino, later)]);
+            assert_eq!(diff.changed[0].change, Change::Content, "only the first look is one");
+        }
+    }
+}

@@ -363,20 +363,33 @@ impl Core {
 
 /// The entry with the fields that were just set, for an answer that does not repeat them.
 fn overlay(mut entry: Entry, changes: &FieldChanges) -> Entry {
+    lay_over(&mut entry.fields, changes);
+    // How the server joins what was appended is its own affair: a stat will tell.
+    let appended = |field: &String| matches!(parse(field), Some(Known::Append(_)));
+    entry.fields_complete &= !changes.keys().any(appended);
+    entry
+}
+
+fn lay_over(fields: &mut Fields, changes: &FieldChanges) {
     for (field, values) in changes {
         match parse(field) {
             Some(Known::Term(_) | Known::Tags) if values.iter().all(|v| v.text.trim().is_empty()) => {
-                entry.fields.remove(field);
+                fields.remove(field);
             }
             Some(Known::Term(_) | Known::Tags) => {
-                entry.fields.insert(field.clone(), writable(values.clone()));
+                fields.insert(field.clone(), writable(values.clone()));
             }
-            // How the server joins what was appended is its own affair: a stat will tell.
-            Some(Known::Append(_)) => entry.fields_complete = false,
-            Some(Known::FileType | Known::ReadOnly) | None => {}
+            Some(Known::Append(_) | Known::FileType | Known::ReadOnly) | None => {}
         }
     }
-    entry
+}
+
+/// What is known of the fields of a file that was sent with these.
+pub(super) fn as_sent(changes: &FieldChanges, file_type: Option<u64>) -> Fields {
+    let mut fields = Fields::new();
+    read_only(&mut fields, "file_type", file_type.map(|id| id.to_string()));
+    lay_over(&mut fields, changes);
+    fields
 }
 
 /// `<size>@<updated_on>`: see the module's page on versions.

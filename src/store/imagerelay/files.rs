@@ -1,7 +1,10 @@
 //! Files: what the service tells about them, where they are, what becomes of them.
 
+use std::time::Duration;
+
 use serde_json::json;
 
+use super::feed::filter_time;
 use super::known::OwnChange;
 use super::wire::{File, Listed};
 use super::{Core, errors, fields, keys};
@@ -10,6 +13,8 @@ use crate::model::{Availability, ContentVersion, Entry, ItemId, Timestamp};
 use crate::store::{ErrorKind, Placement, Result, StoreError, UrlImport};
 
 const STAT: &str = "read file";
+/// How far the times in the service's answers may lie before those of its files.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
 /// The file in an answer to a call about it; the documents do not say which calls repeat it.
 pub(super) fn told(answer: &Answer, id: u64) -> Option<File> {
@@ -49,6 +54,10 @@ impl Core {
             .map(|id| keys::folder_id(*id))
             .collect();
         let size = file.size.unwrap_or_default();
+        let version = match self.known.first_look(file) {
+            Some(sent) => sent,
+            None => fields::version(size, &file.updated_on),
+        };
         Entry {
             size: (availability != Availability::Processing)
                 .then_some(file.size)
@@ -60,13 +69,7 @@ impl Core {
             availability,
             fields_complete,
             fields,
-            ..Entry::file(
-                keys::file_id(file.id),
-                file.filename.clone(),
-                parents,
-                size,
-                fields::version(size, &file.updated_on),
-            )
+            ..Entry::file(keys::file_id(file.id), file.filename.clone(), parents, size, version)
         }
     }
 
@@ -95,6 +98,21 @@ impl Core {
             fields_complete: true,
             ..self.entry(&file)
         })
+    }
+
+    /// The same. What was made here together and never looked at is looked at together: a hundred files a request.
+    pub(super) async fn detailed(&self, id: u64) -> Result<Vec<Entry>> {
+        if let Some((folder, since)) = self.known.unseen_beside(id) {
+            let mut source = self.files_source(STAT, folder, None);
+            let from = since.minus(CLOCKS_APART_MAX);
+            source.query.push(("uploaded_after", filter_time(from)));
+            let files = source.first(self.api.clone()).await?;
+            // A listing may be late.
+            if files.iter().any(|file| file.id == id) {
+                return Ok(self.named_entries(&files).await);
+            }
+        }
+        Ok(vec![self.stat_file(id).await?])
     }
 
     /// A change of ours has left the file's content alone: its version stays.
@@ -257,8 +275,11 @@ impl Core {
         };
         let size = file.size.unwrap_or_default();
         let there = fields::version(size, &file.updated_on);
-        let only_seen_metadata = item.version == *base && item.size == Some(size) && item.revision == file.updated_on;
-        if there == *base || only_seen_metadata || self.known.led_to(base, &file) {
+        let same_size = item.version == *base && item.size == Some(size);
+        let only_seen_metadata = same_size && item.revision == file.updated_on;
+        // Ours, and not looked at since its upload by an earlier run; of our own we know more.
+        let never_seen = same_size && !self.known.has_own(id) && item.is_first_look(Timestamp::parse(&file.updated_on));
+        if never_seen || there == *base || only_seen_metadata || self.known.led_to(base, &file) {
             return Ok(file);
         }
         if base.as_str().starts_with(&format!("{size}@")) && self.same_bytes(&file, base).await {

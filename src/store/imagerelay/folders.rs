@@ -132,7 +132,7 @@ impl Core {
 
     /// Files as entries, with the names of their terms: these are read once for all, which is cheaper than reading each file
     /// by itself when somebody wants its terms.
-    async fn named_entries(&self, files: &[File]) -> Vec<Entry> {
+    pub(super) async fn named_entries(&self, files: &[File]) -> Vec<Entry> {
         let entries = || files.iter().map(|file| self.entry(file)).collect::<Vec<_>>();
         let told = entries();
         if told.iter().all(|entry| entry.fields_complete) {

@@ -67,6 +67,8 @@ struct Inner {
     /// The last changes of each file: several versions may wait in the server's queue at once.
     own: LruCache<u64, VecDeque<OwnChange>>,
     thumbnails: LruCache<u64, String>,
+    /// Files that were made here and never looked at: their folder, and when that was by the server's clock.
+    unseen: LruCache<u64, (u64, Timestamp)>,
     keywords: LruCache<String, u64>,
 }
 
@@ -88,6 +90,7 @@ impl Known {
             direct: LruCache::new(bound(1_000)),
             own: LruCache::new(bound(5_000)),
             thumbnails: LruCache::new(bound(5_000)),
+            unseen: LruCache::new(bound(5_000)),
             keywords: LruCache::new(bound(20_000)),
         };
         Self {
@@ -136,6 +139,7 @@ impl Known {
     /// A file as any answer told it.
     pub(super) fn saw_file(&self, file: &File) {
         let mut inner = self.inner.lock();
+        inner.unseen.pop(&file.id);
         for tag in &file.tags {
             inner.keywords.put(tag.text().to_owned(), tag.tag_id);
         }
@@ -143,6 +147,22 @@ impl Known {
             Some(address) => inner.thumbnails.put(file.id, address.clone()),
             None => inner.thumbnails.pop(&file.id),
         };
+    }
+
+    /// A file was made, and nobody has looked at it since.
+    pub(super) fn made_unseen(&self, id: u64, folder: u64, at: Timestamp) {
+        self.inner.lock().unseen.put(id, (folder, at));
+    }
+
+    /// The folder of a file that nobody has looked at since it was made, and since when files like it have come to be there;
+    /// `None` when it is the only one.
+    pub(super) fn unseen_beside(&self, id: u64) -> Option<(u64, Timestamp)> {
+        let inner = self.inner.lock();
+        let (folder, _) = *inner.unseen.peek(&id)?;
+        let there = inner.unseen.iter().filter(|(_, (of, _))| *of == folder);
+        let times: Vec<Timestamp> = there.map(|(_, (_, at))| *at).collect();
+        let since = times.iter().min().copied()?;
+        (times.len() > 1).then_some((folder, since))
     }
 
     /// A file as it was read directly.
@@ -174,7 +194,22 @@ impl Known {
         let mut inner = self.inner.lock();
         inner.direct.pop(&id);
         inner.own.pop(&id);
+        inner.unseen.pop(&id);
         inner.thumbnails.pop(&id);
+    }
+
+    /// The version under which our caller knows a file that was made here and told without a look, while what the server
+    /// tells of it comes from that upload.
+    pub(super) fn first_look(&self, file: &File) -> Option<ContentVersion> {
+        let inner = self.inner.lock();
+        let last = inner.own.peek(&file.id)?.back()?;
+        let answered = last.answered.as_ref()?;
+        (*answered == version(last.size, "") && last.explains(file)).then(|| answered.clone())
+    }
+
+    /// Whether we have changed the file.
+    pub(super) fn has_own(&self, id: u64) -> bool {
+        self.inner.lock().own.contains(&id)
     }
 
     /// The version that the last change of ours was answered with.

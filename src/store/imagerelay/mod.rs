@@ -6,6 +6,8 @@
 //! - an equal size with a moved `updated_on` makes a body *suspect*: the caller settles it by the download's validator or by
 //!   the bytes;
 //! - an entry whose `revision` is the one already known has unchanged content, whatever its `version` says;
+//! - a new file is not looked at after its upload: its entry has no `revision`, and the first one that is told belongs to the
+//!   version that is known;
 //! - after our own change of metadata or folders the answered entry keeps the `version` it was given, because its content
 //!   did not change.
 //!
@@ -235,6 +237,13 @@ impl Store for ImageRelay {
             return Ok(self.core.folder_entry(&folder));
         }
         self.core.stat_file(keys::file("read file", item)?).await
+    }
+
+    async fn details(&self, item: &Entry) -> Result<Vec<Entry>> {
+        match item.id.key_in(keys::FOLDER) {
+            Some(_) => Ok(vec![self.stat(&item.id).await?]),
+            None => self.core.detailed(keys::file("read file", &item.id)?).await,
+        }
     }
 
     async fn read(&self, file: &Entry, range: Range<u64>) -> Result<Download> {

@@ -27,7 +27,7 @@ struct Plan<'a> {
 }
 
 impl Core {
-    /// A new file: 1 + c requests and one to see it.
+    /// A new file: 1 + c requests, and one to see it where the server may have given it another name.
     pub(super) async fn create(
         &self,
         parent: &ItemId,
@@ -45,8 +45,36 @@ impl Core {
         if body.size_bytes() == 0 {
             return self.create_empty(&plan, body, progress).await;
         }
+        let size = body.size_bytes();
         let asset = self.upload_job(&plan, body, None, progress).await?;
-        self.created(&plan, asset, body.size_bytes()).await
+        if !is_kept_as_sent(name) {
+            return self.created(&plan, asset, size).await;
+        }
+        self.known.touch(plan.parent);
+        self.new_content(asset, size, None);
+        let entry = self.unseen(&plan, asset, size).await;
+        self.known.answered(asset, &entry.version);
+        self.known.made_unseen(asset, plan.parent, self.api.server_now());
+        Ok(entry)
+    }
+
+    /// A new file that nobody has looked at. What is not known of it is in the next listing, a hundred files a request, and
+    /// asked for when somebody wants it before.
+    async fn unseen(&self, plan: &Plan<'_>, asset: u64, size: u64) -> Entry {
+        let file_type = self.file_type_for(plan.parent, plan.fields).await.ok();
+        let parents = vec![plan.parent_id.clone()];
+        Entry {
+            created: Some(self.api.server_now()),
+            fields: fields::as_sent(plan.fields, file_type),
+            fields_complete: false,
+            ..Entry::file(
+                keys::file_id(asset),
+                plan.name.to_store(),
+                parents,
+                size,
+                fields::version(size, ""),
+            )
+        }
     }
 
     /// The service makes no file without bytes: one byte first, then a version without any.
@@ -75,13 +103,7 @@ impl Core {
                 }
             }
             // The job said that it is done: a look that fails does not undo it.
-            Err(e) if e.is_not_found() || e.is_transient() => {
-                let id = keys::file_id(asset);
-                Entry {
-                    fields_complete: false,
-                    ..Entry::file(id, plan.name.to_store(), Vec::new(), size, fields::version(size, ""))
-                }
-            }
+            Err(e) if e.is_not_found() || e.is_transient() => self.unseen(plan, asset, size).await,
             Err(e) => return Err(e),
         };
         self.known.answered(asset, &entry.version);
@@ -273,7 +295,12 @@ impl Core {
             adopt(&mut transfer, target, stage, resume);
             if stage == Stage::Publishing {
                 let there = self.fetch_file(REPLACE, id).await?;
-                if there.updated_on != item.revision && self.has_bytes(&there, body).await? {
+                let moved = match name {
+                    // Nobody has looked at it since it was made, and a new name has the old bytes.
+                    Some(name) if item.revision.is_empty() => there.filename == name.to_store(),
+                    Some(_) | None => there.updated_on != item.revision,
+                };
+                if moved && self.has_bytes(&there, body).await? {
                     return Ok(self.replaced(item, name, body.size_bytes(), &there));
                 }
             }
@@ -486,6 +513,12 @@ impl Core {
             errors::invalid(WHAT, "", why)
         })
     }
+}
+
+/// Whether the server surely keeps this name: it respells some, by a rule that nobody knows (contract, section 3).
+fn is_kept_as_sent(name: &Name) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.to_store().bytes().all(is_plain)
 }
 
 fn adopt(transfer: &mut Transfer<'_>, target: Target, stage: Stage, resume: Resume) {

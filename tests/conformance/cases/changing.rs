@@ -13,11 +13,12 @@ fn place(name: &str, parents: &[&Entry]) -> Placement {
     }
 }
 
-/// A file that the store itself made.
+/// A file that the store itself made, as everybody is told of it.
 async fn made(f: &dyn Fixture, file_name: &str, bytes: &[u8]) -> Entry {
-    create(&f.store(), &f.rooms()[0], file_name, bytes)
+    let made = create(&f.store(), &f.rooms()[0], file_name, bytes)
         .await
-        .expect("a new file")
+        .expect("a new file");
+    f.store().stat(&made.id).await.expect("it is there")
 }
 
 /// Nothing has changed about `entry`.
