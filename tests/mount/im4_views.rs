@@ -38,6 +38,7 @@ fn projects_and_files_are_found_by_every_filter() {
         ("days=30", ada.to_owned()),
         ("days=50&agency=1", alan.to_owned()),
         ("agency=2", format!("{grace}|{ada}")),
+        ("search=a&days=30", ada.to_owned()),
         ("nobody", String::new()),
     ] {
         assert_eq!(names(&mount, &format!(".search/{query}")), found, "{query}");

@@ -16,8 +16,11 @@ use serde_json::{Value, json};
 use super::archive;
 use super::shapes::{self, Include};
 use super::state::{Project, Queue, State};
-use super::{Im4Options, ZipSizes};
+use super::{Im4Options, Understands, ZipSizes};
 use crate::emulator::common::Route;
+
+/// How far back projects are listed when nothing is said about it, in days.
+const DAYS: u64 = 120;
 
 /// Largest upload, in bytes.
 const BODY_BYTES_MAX: usize = 512 << 20;
@@ -97,6 +100,11 @@ async fn authorize(Extract(server): Extract<Shared>, request: Request, next: axu
     }
 }
 
+fn is_json(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+}
+
 /// A form in any of the encodings that the framework reads.
 async fn form(request: Request) -> Option<Parameters> {
     let kind = request
@@ -155,10 +163,14 @@ async fn projects_of(
 
 fn list_projects(server: &Server, agency: Option<u64>, query: &Parameters) -> Response {
     let number = |name: &str| query.get(name).and_then(|value| value.parse::<u64>().ok());
-    let days = number("days").unwrap_or(u64::MAX);
     let wanted = query.get("search").map(|text| text.to_lowercase()).unwrap_or_default();
-    let skip = number("skip").unwrap_or(0) as usize;
-    let take = number("take").map_or(usize::MAX, |take| take as usize);
+    let take = number("take").map(|take| take as usize);
+    // As documented: `days` is passed over beside `search` and `take`, and `skip` works with `take` only.
+    let days = match (wanted.is_empty(), take) {
+        (true, None) => number("days").unwrap_or(DAYS),
+        (false, _) | (_, Some(_)) => u64::MAX,
+    };
+    let skip = take.and(number("skip")).unwrap_or(0) as usize;
     let state = server.state.lock();
     let fits = |project: &Project| {
         let text = format!("{} {} {}", project.firstname, project.lastname, project.ordernumber).to_lowercase();
@@ -169,7 +181,7 @@ fn list_projects(server: &Server, agency: Option<u64>, query: &Parameters) -> Re
         .iter()
         .filter(|(_, project)| fits(project))
         .skip(skip)
-        .take(take);
+        .take(take.unwrap_or(usize::MAX));
     let shape = server.options.shape;
     let items = found
         .map(|(id, project)| Value::Object(shapes::project(shape, *id, project)))
@@ -357,9 +369,14 @@ async fn set_metadata(
     Path((id, ids)): Path<(u64, String)>,
     request: Request,
 ) -> Response {
-    let (Some(ids), Some(form)) = (parse_ids(&ids), form(request).await) else {
+    let is_json = is_json(&request);
+    let (Some(ids), Some(mut form)) = (parse_ids(&ids), form(request).await) else {
         return error(StatusCode::BAD_REQUEST, "The given data was invalid.");
     };
+    match (server.options.metadata, is_json) {
+        (Understands::Any, _) | (Understands::Json, true) | (Understands::Forms, false) => {}
+        (Understands::Json, false) | (Understands::Forms, true) => form.clear(),
+    }
     let number = |name: &str| form.get(name).map(|value| value.parse::<u64>());
     let priority = match number("priority") {
         None => None,

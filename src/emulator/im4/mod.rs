@@ -29,6 +29,17 @@ pub const CLIENT_ID: &str = "demo-client";
 /// Its secret.
 pub const CLIENT_SECRET: &str = "demo-secret";
 
+/// Which bodies of `set-metadata` are understood; others are passed over with a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Understands {
+    /// Forms and JSON.
+    Any,
+    /// JSON only, as the documentation says of input in general.
+    Json,
+    /// Forms only.
+    Forms,
+}
+
 /// How a server is set up.
 #[derive(Clone)]
 pub struct Im4Options {
@@ -46,6 +57,8 @@ pub struct Im4Options {
     pub tell_sizes: bool,
     /// Whether the list of all files tells their categories.
     pub tell_categories: bool,
+    /// How it wants metadata.
+    pub metadata: Understands,
     /// Whether uploads wait in the queue until [`Running::finish_queue`].
     pub queue_uploads: bool,
     /// Where zips tell their members' sizes.
@@ -66,6 +79,7 @@ impl Default for Im4Options {
             shape: Shape::A,
             tell_sizes: true,
             tell_categories: true,
+            metadata: Understands::Any,
             queue_uploads: false,
             zip_sizes: ZipSizes::InFront,
             shaping: Shaping::default(),

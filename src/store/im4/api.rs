@@ -14,6 +14,7 @@ use crate::store::{ErrorKind, Result, Retry, StoreError};
 use super::config::Im4Config;
 use super::decode;
 use super::ids::Place;
+use super::metadata::Dialect;
 
 /// How long a server may think about a zip or an upload.
 const LONG_WORK: Duration = Duration::from_secs(300);
@@ -31,6 +32,7 @@ struct Generation {
 pub(super) struct Api {
     client: Arc<Client>,
     pub(super) config: Im4Config,
+    pub(super) dialect: Dialect,
     /// Invariant: only grows; a cell is filled once, by whoever needs it first.
     current: Mutex<Generation>,
 }
@@ -57,6 +59,7 @@ impl Api {
         Self {
             client,
             config,
+            dialect: Dialect::default(),
             current: Mutex::default(),
         }
     }

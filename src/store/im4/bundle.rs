@@ -3,6 +3,7 @@
 //! A blocking thread unpacks. It reads from a bounded channel that the download fills and writes to a bounded channel that
 //! the caller empties, so that a slow end slows the other and a lost one ends both.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,31 +56,63 @@ pub(super) enum Piece {
 /// Finds the file that a member of a zip is.
 struct Matcher {
     left: Vec<Candidate>,
+    /// Names that members have had: a server that numbers names that repeat leaves the first as it is.
+    plain: HashSet<String>,
 }
 
 impl Matcher {
-    /// The first file in the listing's order that has this name and could have this size. With another name, the one file
-    /// of this size and kind, because a server may number names that repeat.
+    fn of(left: Vec<Candidate>) -> Self {
+        Self {
+            left,
+            plain: HashSet::new(),
+        }
+    }
+
+    /// The first file in the listing's order that has this name and could have this size. With another name, because a
+    /// server may number names that repeat or put the id into them: the one file of this size and kind; of several, the one
+    /// whose id is in the name, else the first of those of one name that the member's name begins or ends with.
     fn take(&mut self, name: &str, size_bytes: u64) -> Option<Candidate> {
         let name = name.rsplit('/').next().unwrap_or(name);
         let sized = |file: &Candidate| file.size_bytes.is_none_or(|size| size == size_bytes);
         let by_name = self.left.iter().position(|file| file.name == name && sized(file));
-        let at = by_name.or_else(|| {
-            let is_named = self.left.iter().any(|file| file.name == name);
-            let alike =
-                |file: &Candidate| file.size_bytes == Some(size_bytes) && extension(&file.name) == extension(name);
-            let mut alike = self
-                .left
-                .iter()
-                .enumerate()
-                .filter(|(_, file)| !is_named && alike(file));
-            match (alike.next(), alike.next()) {
-                (Some((at, _)), None) => Some(at),
-                (Some(_), Some(_)) | (None, _) => None,
-            }
-        })?;
+        if by_name.is_some() {
+            self.plain.insert(name.to_owned());
+        }
+        let at = by_name.or_else(|| self.renamed(name, size_bytes))?;
         Some(self.left.remove(at))
     }
+
+    fn renamed(&self, name: &str, size_bytes: u64) -> Option<usize> {
+        if self.left.iter().any(|file| file.name == name) {
+            // Another version than the listed one.
+            return None;
+        }
+        let alike = |file: &Candidate| file.size_bytes == Some(size_bytes) && extension(&file.name) == extension(name);
+        let alike: Vec<(usize, &Candidate)> = self.left.iter().enumerate().filter(|(_, file)| alike(file)).collect();
+        if let [(at, _)] = alike[..] {
+            return Some(at);
+        }
+        let numbers: Vec<u64> = name
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let named = |file: &Candidate| {
+            let (whole, own) = (stem(name), stem(&file.name));
+            !own.is_empty() && (whole.starts_with(own) || whole.ends_with(own))
+        };
+        let akin: Vec<(usize, &Candidate)> = alike.into_iter().filter(|(_, file)| named(file)).collect();
+        let is_it = |file: &Candidate| numbers.contains(&file.id) && !self.plain.contains(&file.name);
+        let mut by_id = akin.iter().filter(|(_, file)| is_it(file));
+        if let (Some((at, _)), None) = (by_id.next(), by_id.next()) {
+            return Some(*at);
+        }
+        let (at, first) = akin.first()?;
+        akin.iter().all(|(_, file)| file.name == first.name).then_some(*at)
+    }
+}
+
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
 fn extension(name: &str) -> String {
@@ -281,7 +314,7 @@ fn unzip(body: ByteStream, files: Vec<Candidate>, way: Way, about: About) -> Box
     };
     tokio::task::spawn_blocking(move || {
         let out = Outgoing { pieces: out };
-        let mut matcher = Matcher { left: files };
+        let mut matcher = Matcher::of(files);
         let done = match way {
             Way::AsItComes => as_it_comes(incoming, &mut matcher, &out),
             Way::ByDirectory(dir) => by_directory(incoming, &dir, &mut matcher, &out),
@@ -399,7 +432,7 @@ mod tests {
             file(2, "a.jpg", Some(20)),
             file(3, "a.jpg", Some(20)),
         ];
-        let mut matcher = Matcher { left };
+        let mut matcher = Matcher::of(left);
         let mut take = |size| matcher.take("a.jpg", size).map(|file| file.id);
         assert_eq!(
             [take(20), take(10), take(20), take(20)],
@@ -414,12 +447,44 @@ mod tests {
             file(2, "b.jpg", Some(20)),
             file(3, "c.jpg", Some(20)),
         ];
-        let mut matcher = Matcher { left };
+        let mut matcher = Matcher::of(left);
         let mut take = |name: &str, size| matcher.take(name, size).map(|file| file.id);
         assert_eq!(take("folder/a (1).JPG", 10), Some(1));
         assert_eq!(take("x.jpg", 20), None, "two could be meant");
         assert_eq!(take("b.jpg", 21), None, "another version than the listed one");
         assert_eq!(take("b.jpg", 20), Some(2));
+    }
+
+    /// Files of one name and one size could not be read from a server that gives them other names in its zip.
+    #[test]
+    fn renamed_members_of_one_name_and_size_are_told_apart_by_id_and_then_by_order() {
+        let left = || {
+            vec![
+                file(17, "a.jpg", Some(20)),
+                file(18, "a.jpg", Some(20)),
+                file(19, "a.jpg", Some(20)),
+                file(20, "b.jpg", Some(20)),
+            ]
+        };
+        let taken = |names: [&str; 4]| {
+            let mut matcher = Matcher::of(left());
+            names.map(|name| matcher.take(name, 20).map(|file| file.id))
+        };
+        let all = [Some(17), Some(18), Some(19), Some(20)];
+        assert_eq!(taken(["a.jpg", "a (1).jpg", "a (2).jpg", "b.jpg"]), all);
+        assert_eq!(taken(["a.jpg", "a_1.jpg", "a_2.jpg", "b.jpg"]), all);
+        // Numbers that happen to be ids.
+        let small = [2, 3, 1].map(|id| file(id, "a.jpg", Some(20))).to_vec();
+        let mut matcher = Matcher::of(small);
+        let numbered = ["a.jpg", "a (1).jpg", "a (2).jpg"].map(|name| matcher.take(name, 20).map(|file| file.id));
+        assert_eq!(numbered, [Some(2), Some(3), Some(1)]);
+        assert_eq!(taken(["17_a.jpg", "18_a.jpg", "19_a.jpg", "20_b.jpg"]), all);
+        let mut matcher = Matcher::of(left());
+        let mut take = |name: &str| matcher.take(name, 20).map(|file| file.id);
+        assert_eq!(
+            [take("a-19.jpg"), take("a-17.jpg"), take("x.jpg")],
+            [Some(19), Some(17), None]
+        );
     }
 
     #[test]

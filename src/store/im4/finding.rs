@@ -84,6 +84,11 @@ impl Im4Store {
     }
 
     async fn find_projects(&self, sought: Sought) -> Result<Vec<Entry>> {
+        let lately = match &sought.search {
+            Some(_) => projects::lately(&self.inner.api, &sought).await?,
+            None => None,
+        };
+        let counts = |id: u64| lately.as_ref().is_none_or(|lately| lately.contains(&id));
         let (mut seen, mut found, mut skip) = (HashSet::new(), Vec::new(), Some(0));
         while let Some(from) = skip {
             let page = projects::page(&self.inner.api, from, &sought).await?;
@@ -92,7 +97,7 @@ impl Im4Store {
             found.extend(
                 page.projects
                     .iter()
-                    .filter(|p| seen.insert(p.id))
+                    .filter(|p| seen.insert(p.id) && counts(p.id))
                     .map(|p| self.project_entry(p)),
             );
             if seen.len() == before {

@@ -4,8 +4,7 @@
 //! - No answer is documented. So everything is decoded loosely, and what is not understood is shown read-only.
 //! - Nothing can download *one* file: a category comes as a whole, as the file itself when it has one and as a zip
 //!   otherwise. So reading is [`Reads::Bundle`](crate::store::Reads::Bundle), and one request fills the cache for all.
-//!   That of a whole project is not asked for: which of its files are wanted shows one after the other, and by then it would
-//!   bring the first category a second time.
+//!   Who goes on to a second category of a project is given the rest of it by one more request, where that is not much.
 //! - One request lists every file of a project. Its answer is kept for a few seconds, so that listing all categories of a
 //!   project costs that one request.
 //! - No rename, no overwrite: both are re-uploads, composed above. Another category is one call.
@@ -18,9 +17,11 @@ mod api;
 mod bundle;
 mod config;
 mod decode;
+mod download;
 mod fields;
 mod finding;
 mod ids;
+mod metadata;
 mod projects;
 mod spool;
 mod store;

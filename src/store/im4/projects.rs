@@ -233,6 +233,11 @@ pub(super) async fn categories(api: &Api, memory: &Memory, project: u64, files: 
     Ok(all.into_iter().map(|(id, name)| Category { id, name }).collect())
 }
 
+const LIST: About = About {
+    operation: "list",
+    place: Place::Root,
+};
+
 /// One page of projects.
 pub(super) struct Page {
     pub(super) projects: Vec<Project>,
@@ -248,29 +253,42 @@ pub(super) struct Sought {
     pub(super) search: Option<String>,
 }
 
-/// The projects from `skip` on.
-pub(super) async fn page(api: &Api, skip: usize, sought: &Sought) -> Result<Page> {
-    let about = About {
-        operation: "list",
-        place: Place::Root,
-    };
+/// Asks for projects with these parameters.
+async fn listed(api: &Api, sought: &Sought, parameters: &[(&str, &str)]) -> Result<Vec<Project>> {
     let agency = sought.agency.or(api.config.agency).map(|agency| agency.to_string());
     let mut parts = vec!["projects"];
     parts.extend(agency.as_deref());
-    let mut request = Request::get(api.url(&parts), "GET /projects")
-        .query("take", &PROJECTS_A_PAGE.to_string())
-        .query("skip", &skip.to_string());
-    if let Some(days) = sought.days.or(api.config.days) {
-        request = request.query("days", &days.to_string());
+    let mut request = Request::get(api.url(&parts), "GET /projects");
+    for (name, value) in parameters {
+        request = request.query(name, value);
     }
-    if let Some(search) = &sought.search {
-        request = request.query("search", search);
+    api.get_list(request, "projects", LIST, |object| decode::project(&object))
+        .await
+}
+
+/// The ids of the projects of the last so many days, when only those are wanted. The server passes the number over where
+/// it is told to search or where to begin, so it is asked for alone.
+pub(super) async fn lately(api: &Api, sought: &Sought) -> Result<Option<HashSet<u64>>> {
+    let Some(days) = sought.days.or(api.config.days) else {
+        return Ok(None);
+    };
+    let projects = listed(api, sought, &[("days", &days.to_string())]).await?;
+    Ok(Some(projects.into_iter().map(|project| project.id).collect()))
+}
+
+/// The projects from `skip` on. Those of the last so many days are one page; with a search, [`lately`] tells which count.
+pub(super) async fn page(api: &Api, skip: usize, sought: &Sought) -> Result<Page> {
+    let days = sought.days.or(api.config.days).map(|days| days.to_string());
+    if let (None, Some(days)) = (&sought.search, &days) {
+        let projects = listed(api, sought, &[("days", days)]).await?;
+        return Ok(Page { projects, next: None });
     }
-    let projects = api
-        .get_list(request, "projects", about, |object| decode::project(&object))
-        .await?;
+    let (take, from) = (PROJECTS_A_PAGE.to_string(), skip.to_string());
+    let mut parameters = vec![("take", take.as_str()), ("skip", from.as_str())];
+    parameters.extend(sought.search.as_deref().map(|words| ("search", words)));
+    let projects = listed(api, sought, &parameters).await?;
     if skip / PROJECTS_A_PAGE >= PAGES_MAX {
-        return Err(about
+        return Err(LIST
             .error(ErrorKind::Protocol)
             .because("the list of projects does not end"));
     }

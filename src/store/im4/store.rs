@@ -15,14 +15,16 @@ use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, Name, Shar
 use crate::store::{
     Account, Batches, Body, BundlePart, Capabilities, ChangeFeed, CreateFile, CreateFolder, Download, ErrorKind,
     FieldName, Group, Groups, IdScheme, Listing, MoveFile, MoveFolder, NewFile, Overwrite, Placement, Progress, Query,
-    Reads, RenameFile, Result, Retry, SiblingNames, Sizes, Store, StoreError, Support,
+    Reads, RenameFile, Result, SiblingNames, Sizes, Store, StoreError, Support,
 };
 
 use super::api::{About, Api};
-use super::bundle::{self, Candidate, Piece};
+use super::bundle::Piece;
 use super::config::Im4Config;
 use super::decode::{self, File};
+use super::download::{Reach, Walks};
 use super::ids::Place;
+use super::metadata::{self, IDS_A_REQUEST, Metadata, Shown};
 use super::projects::{self, Memory, Sought};
 use super::write::{self, Upload};
 use super::{fields, finding, together};
@@ -46,7 +48,8 @@ pub struct Im4Store {
 pub(super) struct Inner {
     pub(super) api: Api,
     memory: Memory,
-    clock: SharedClock,
+    pub(super) walks: Walks,
+    pub(super) clock: SharedClock,
     capabilities: Capabilities,
 }
 
@@ -58,6 +61,7 @@ impl Im4Store {
             inner: Arc::new(Inner {
                 api: Api::new(client, config),
                 memory: Memory::new(clock.clone()),
+                walks: Walks::default(),
                 clock,
                 capabilities,
             }),
@@ -126,39 +130,6 @@ impl Im4Store {
         .boxed()
     }
 
-    /// The category in which a file is to be downloaded, and what else comes with it.
-    async fn candidates(&self, file: &Entry) -> Result<Wanted> {
-        const OPERATION: &str = "read";
-        let (api, memory) = self.parts();
-        let place = Place::of(&file.id)?;
-        let Place::File(project, id) = place else {
-            return Err(place.error(ErrorKind::Invalid, OPERATION));
-        };
-        let find = |files: &[File]| files.iter().find(|listed| listed.id == id).cloned();
-        let is_asked_for = |listed: &File| projects::file_entry(project, listed).version == file.version;
-        let mut files = projects::files(api, memory, project).await?;
-        if !find(&files).as_ref().is_some_and(is_asked_for) {
-            // The caller has seen another version than the remembered listing: one of them is older.
-            memory.forget(project);
-            files = projects::files(api, memory, project).await?;
-        }
-        let listed = find(&files).ok_or_else(|| place.error(ErrorKind::NotFound, OPERATION))?;
-        let together = files.iter().filter(|other| other.category == listed.category);
-        let candidates = together.map(|file| Candidate {
-            id: file.id,
-            name: file.name.clone(),
-            size_bytes: file.size_bytes,
-            version: projects::file_entry(project, file).version,
-        });
-        Ok(Wanted {
-            project,
-            file: id,
-            category: listed.category,
-            is_queued: listed.queue.is_some(),
-            candidates: candidates.collect(),
-        })
-    }
-
     /// The file, fresh, when it still lies where it was last seen: a category is asked for once, however many are looked for.
     async fn among(
         &self,
@@ -186,28 +157,22 @@ impl Im4Store {
         Ok(files.get(&id).map(|file| projects::file_entry(project, file)))
     }
 
-    async fn download(&self, file: &Entry) -> Result<(Wanted, BoxStream<'static, Result<Piece>>)> {
-        let mut wanted = self.candidates(file).await?;
-        let (project, category) = (wanted.project, wanted.category);
-        let api = &self.inner.api;
-        let about = About {
-            operation: "download",
-            place: Place::Category(project, category),
-        };
-        let url = api.files_url(project, &["category", &category.to_string(), "download"]);
-        let answer = api
-            .open(
-                Request::get(url, "GET /project/{id}/files/category/{id}/download"),
-                about,
-            )
-            .await;
-        let answer = match answer {
-            Err(error) if error.is_not_found() && wanted.is_queued => return Err(wanted.absent()),
-            answer => answer?,
-        };
-        let candidates = std::mem::take(&mut wanted.candidates);
-        let pieces = bundle::unpack(answer, candidates, api.config.spool_dir.clone(), about).await?;
-        Ok((wanted, pieces))
+    /// All of them, fresh.
+    async fn look_at(&self, items: &[Entry]) -> Result<Vec<Entry>> {
+        let mut looked: HashMap<(u64, u64), HashMap<u64, File>> = HashMap::new();
+        let mut entries = Vec::with_capacity(items.len());
+        for item in items {
+            entries.push(match self.among(&item.id, &mut looked).await? {
+                Some(entry) => entry,
+                None => self.stat(&item.id).await?,
+            });
+        }
+        Ok(entries)
+    }
+
+    fn is_unheard(&self, sent: &Metadata, entries: &[Entry]) -> bool {
+        let files = entries.iter().filter(|entry| entry.kind == Kind::File);
+        metadata::is_unheard(&self.inner.api, sent, files.map(|entry| Some(Shown::entry(entry))))
     }
 }
 
@@ -240,9 +205,9 @@ fn capabilities(config: &Im4Config) -> Capabilities {
         batches: Batches {
             create_files_max: CREATE_FILES_MAX,
             create_bytes_max: CREATE_BYTES_MAX,
-            relocate_files_max: write::IDS_A_REQUEST,
-            remove_files_max: write::IDS_A_REQUEST,
-            set_fields_files_max: write::IDS_A_REQUEST,
+            relocate_files_max: IDS_A_REQUEST,
+            remove_files_max: IDS_A_REQUEST,
+            set_fields_files_max: IDS_A_REQUEST,
         },
         search: Support::Yes,
         groups: Groups {
@@ -251,33 +216,6 @@ fn capabilities(config: &Im4Config) -> Capabilities {
         },
         alters_content: false,
         trash: None,
-    }
-}
-
-/// A file to be downloaded, and what comes with it.
-struct Wanted {
-    project: u64,
-    file: u64,
-    category: u64,
-    /// The server is at work on it, so that its bytes may still change, and so may its version.
-    is_queued: bool,
-    candidates: Vec<Candidate>,
-}
-
-impl Wanted {
-    /// The download does not hold this version. Either it is still in the works, or one of listing and download is older.
-    fn absent(&self) -> StoreError {
-        let file = Place::File(self.project, self.file);
-        if self.is_queued {
-            let waits = file
-                .error(ErrorKind::NotReady, "read")
-                .retry(Retry::After(Duration::from_secs(10)));
-            return waits.because("the server still processes this file");
-        }
-        let changed = file
-            .error(ErrorKind::Protocol, "read")
-            .retry(Retry::After(Duration::from_secs(1)));
-        changed.because("the download does not hold this version of the file")
     }
 }
 
@@ -298,8 +236,15 @@ impl Store for Im4Store {
             operation: "log in",
             place: Place::Root,
         };
-        api.get(Request::get(api.url(&["version"]), "GET /version"), about)
+        // How a version is told is documented nowhere; that it is told to this client is what counts.
+        let answer = api
+            .call(Request::get(api.url(&["version"]), "GET /version"), about)
             .await?;
+        if answer.is_html() {
+            return Err(about
+                .error(ErrorKind::Protocol)
+                .because("a page for people instead of the server's version"));
+        }
         let base: &Url = &api.config.base;
         let host = base.host_str().unwrap_or_default();
         let port = base.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -409,7 +354,8 @@ impl Store for Im4Store {
             operation: "read",
             place: Place::of(&file.id)?,
         };
-        let (wanted, mut pieces) = self.download(file).await?;
+        // For this file alone: what else would come is not kept.
+        let (wanted, mut pieces) = self.download(file, Reach::Category).await?;
         let project = wanted.project;
         while let Some(piece) = pieces.next().await {
             let Piece::Begin {
@@ -446,7 +392,7 @@ impl Store for Im4Store {
     }
 
     async fn read_bundle(&self, file: &Entry) -> Result<BoxStream<'static, Result<BundlePart>>> {
-        let (wanted, mut pieces) = self.download(file).await?;
+        let (wanted, mut pieces) = self.download(file, Reach::Project).await?;
         let project = wanted.project;
         let store = self.clone();
         let parts = async_stream::try_stream! {
@@ -579,14 +525,15 @@ impl Store for Im4Store {
                 _ => files.push(item.clone()),
             }
         }
-        write::set_fields(api, memory, &files, changes).await?;
-        let mut looked: HashMap<(u64, u64), HashMap<u64, File>> = HashMap::new();
-        let mut entries = Vec::with_capacity(items.len());
-        for item in items {
-            entries.push(match self.among(&item.id, &mut looked).await? {
-                Some(entry) => entry,
-                None => self.stat(&item.id).await?,
-            });
+        let sent = write::set_fields(api, memory, &files, changes).await?;
+        let entries = self.look_at(items).await?;
+        if !self.is_unheard(&sent, &entries) {
+            return Ok(entries);
+        }
+        write::set_again(api, memory, &files, &sent).await?;
+        let entries = self.look_at(items).await?;
+        if self.is_unheard(&sent, &entries) {
+            metadata::give_up(api);
         }
         Ok(entries)
     }

@@ -13,6 +13,7 @@ use super::api::{About, Api};
 use super::decode::{self, File};
 use super::fields;
 use super::ids::Place;
+use super::metadata::IDS_A_REQUEST;
 use super::projects::{self, Memory};
 use super::write::{self, Before, Upload};
 
@@ -114,10 +115,7 @@ async fn make(
         Identity::Known(id) => Some(*id),
         Identity::Sent | Identity::Overtaken => None,
     }));
-    if !wishes.is_empty() && !ids.is_empty() {
-        write::apply(api, memory, project, &ids, &wishes).await?;
-    }
-    let after = projects::category_files(api, memory, project, category).await?;
+    let after = write::applied(api, memory, (project, category), &ids, &wishes).await?;
     let after: HashMap<u64, File> = after.into_iter().map(|file| (file.id, file)).collect();
     let named = assigned(&new, &sent, &after);
     let outcomes = files.iter().zip(uploads).zip(&identities);
@@ -176,14 +174,7 @@ pub(super) async fn recategorise(api: &Api, memory: &Memory, items: &[Entry], in
         Ok(_) | Err(_) => None,
     };
     let ids: Vec<u64> = items.iter().filter_map(here).collect();
-    let moved = async {
-        let to = [("category_id", category.to_string())];
-        let set = write::set_metadata(api, project, &ids, &to).await;
-        memory.forget(project);
-        set?;
-        projects::category_files(api, memory, project, category).await
-    };
-    let files = match moved.await {
+    let files = match write::moved_into(api, memory, (project, category), &ids).await {
         Ok(files) => files,
         Err(error) => return all_failed(ids_of(items), &error),
     };
@@ -215,7 +206,7 @@ pub(super) async fn remove(api: &Api, memory: &Memory, items: &[Entry]) -> Vec<R
         }
     }
     for (project, files) in by_project {
-        for files in files.chunks(write::IDS_A_REQUEST) {
+        for files in files.chunks(IDS_A_REQUEST) {
             let ids: Vec<u64> = files.iter().map(|(_, id)| *id).collect();
             let removed = remove_of(api, memory, project, &ids).await;
             outcomes.extend(files.iter().map(|(at, _)| *at).zip(removed));

@@ -13,10 +13,9 @@ use super::api::{About, Api};
 use super::decode::{self, File};
 use super::fields::{self, Wishes};
 use super::ids::Place;
+use super::metadata::{self, IDS_A_REQUEST, Metadata, Shown};
 use super::projects::{self, Memory};
 
-/// Files named in one address.
-pub(super) const IDS_A_REQUEST: usize = 200;
 /// Files whose order can be set: all of them must be named in one address.
 const ORDERED_MAX: usize = 700;
 
@@ -98,10 +97,7 @@ pub(super) async fn create(
     // Also after a failure, which may have been only the answer's: who looks then must not see the listing from before.
     memory.forget(new.project);
     let id = uploaded?;
-    if !wishes.is_empty() {
-        apply(api, memory, new.project, &[id], &wishes).await?;
-    }
-    let file = projects::category_files(api, memory, new.project, new.category).await?;
+    let file = applied(api, memory, (new.project, new.category), &[id], &wishes).await?;
     let file = file.into_iter().find(|file| file.id == id).ok_or_else(|| {
         let lost = Place::File(new.project, id).error(ErrorKind::Protocol, "upload");
         lost.retry(Retry::Ambiguous)
@@ -139,24 +135,6 @@ async fn upload(api: &Api, memory: &Memory, new: &Upload<'_>, progress: &dyn Pro
 
 fn joined(ids: &[u64]) -> String {
     ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// `set-metadata` for files of one project, all with the same values.
-pub(super) async fn set_metadata(api: &Api, project: u64, ids: &[u64], metadata: &[(&str, String)]) -> Result<()> {
-    let metadata: Vec<(&str, &str)> = metadata.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    for ids in ids.chunks(IDS_A_REQUEST) {
-        let about = About {
-            operation: "set metadata",
-            place: Place::File(project, ids[0]),
-        };
-        let url = api.files_url(project, &[&joined(ids), "set-metadata"]);
-        // The same values twice are the same as once.
-        let request = Request::new(Method::POST, url, "POST /project/{id}/files/{ids}/set-metadata")
-            .form(&metadata)
-            .safe();
-        api.call(request, about).await?;
-    }
-    Ok(())
 }
 
 /// Brings files of a category into the order of `ids`.
@@ -211,7 +189,7 @@ async fn apply_filter(api: &Api, project: u64, ids: &[u64], preset: &str) -> Res
 
 pub(super) async fn apply(api: &Api, memory: &Memory, project: u64, ids: &[u64], wishes: &Wishes) -> Result<()> {
     if !wishes.metadata.is_empty() {
-        set_metadata(api, project, ids, &wishes.metadata).await?;
+        metadata::set(api, project, ids, &wishes.metadata).await?;
     }
     if let Some(sortcode) = wishes.sortcode {
         for id in ids {
@@ -225,18 +203,70 @@ pub(super) async fn apply(api: &Api, memory: &Memory, project: u64, ids: &[u64],
     Ok(())
 }
 
-/// Sets fields of many files with equal values: one call for each project.
-pub(super) async fn set_fields(api: &Api, memory: &Memory, items: &[Entry], changes: &FieldChanges) -> Result<()> {
+/// Brings files of a category to the wishes (none is none), and answers all files of the category as they are then.
+pub(super) async fn applied(
+    api: &Api,
+    memory: &Memory,
+    (project, category): (u64, u64),
+    ids: &[u64],
+    wishes: &Wishes,
+) -> Result<Vec<File>> {
+    if !wishes.is_empty() && !ids.is_empty() {
+        apply(api, memory, project, ids, wishes).await?;
+    }
+    let files = projects::category_files(api, memory, project, category).await?;
+    let found = ids
+        .iter()
+        .map(|id| files.iter().find(|file| file.id == *id).map(Shown::of));
+    if !metadata::is_unheard(api, &wishes.metadata, found) {
+        return Ok(files);
+    }
+    metadata::set_otherwise(api, project, ids, &wishes.metadata).await?;
+    memory.forget(project);
+    let files = projects::category_files(api, memory, project, category).await?;
+    let found = ids
+        .iter()
+        .map(|id| files.iter().find(|file| file.id == *id).map(Shown::of));
+    if metadata::is_unheard(api, &wishes.metadata, found) {
+        // Neither way: the documented one is tried first again.
+        metadata::give_up(api);
+    }
+    Ok(files)
+}
+
+/// Files of each project among `items`.
+fn by_project(items: &[Entry]) -> Result<BTreeMap<u64, Vec<u64>>> {
     let mut by_project: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    let mut wishes = Wishes::default();
     for item in items {
-        wishes = fields::wishes(item, changes)?;
         if let Place::File(project, id) = Place::of(&item.id)? {
             by_project.entry(project).or_default().push(id);
         }
     }
-    for (project, ids) in by_project {
+    Ok(by_project)
+}
+
+/// Sets fields of many files with equal values: one call for each project. Answers what was sent as metadata.
+pub(super) async fn set_fields(
+    api: &Api,
+    memory: &Memory,
+    items: &[Entry],
+    changes: &FieldChanges,
+) -> Result<Vec<(&'static str, String)>> {
+    let Some(first) = items.first() else {
+        return Ok(Vec::new());
+    };
+    let wishes = fields::wishes(first, changes)?;
+    for (project, ids) in by_project(items)? {
         apply(api, memory, project, &ids, &wishes).await?;
+    }
+    Ok(wishes.metadata)
+}
+
+/// Sets metadata again that a listing did not show.
+pub(super) async fn set_again(api: &Api, memory: &Memory, items: &[Entry], metadata: &Metadata) -> Result<()> {
+    for (project, ids) in by_project(items)? {
+        metadata::set_otherwise(api, project, &ids, metadata).await?;
+        memory.forget(project);
     }
     Ok(())
 }
@@ -262,14 +292,27 @@ pub(super) async fn set_category_order(
 
 /// Brings a file into another category of its project.
 pub(super) async fn recategorise(api: &Api, memory: &Memory, project: u64, id: u64, category: u64) -> Result<File> {
-    let moved = set_metadata(api, project, &[id], &[("category_id", category.to_string())]).await;
-    memory.forget(project);
-    moved?;
-    let files = projects::category_files(api, memory, project, category).await?;
+    let files = moved_into(api, memory, (project, category), &[id]).await?;
     files
         .into_iter()
         .find(|file| file.id == id)
         .ok_or_else(|| not_moved(project, id))
+}
+
+/// Brings files into a category and answers all that are in it then.
+pub(super) async fn moved_into(
+    api: &Api,
+    memory: &Memory,
+    (project, category): (u64, u64),
+    ids: &[u64],
+) -> Result<Vec<File>> {
+    let wishes = Wishes {
+        metadata: vec![("category_id", category.to_string())],
+        ..Wishes::default()
+    };
+    let files = applied(api, memory, (project, category), ids, &wishes).await;
+    memory.forget(project);
+    files
 }
 
 /// The server said yes to the other category, and the file is not there.
