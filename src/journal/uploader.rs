@@ -55,6 +55,8 @@ pub struct Uploader {
     pub(super) clock: SharedClock,
     config: UploaderConfig,
     in_flight: Mutex<HashSet<Ino>>,
+    /// Moves when something has come to rest.
+    rested: watch::Sender<u64>,
     /// Changes that failed together with others, for a reason that may lie in one of them: the next time each goes alone.
     pub(super) alone: Mutex<HashSet<Ino>>,
     pub(super) sent: Mutex<HashMap<Ino, Sent>>,
@@ -90,6 +92,7 @@ impl Uploader {
             clock,
             config,
             in_flight: Mutex::default(),
+            rested: watch::Sender::default(),
             alone: Mutex::default(),
             sent: Mutex::default(),
             nodes: Arc::new(Semaphore::new(NODES_IN_FLIGHT_MAX)),
@@ -109,6 +112,28 @@ impl Uploader {
     pub fn is_at_rest(&self) -> bool {
         let next = self.journal.lock().overlay().schedule().next().map(|(at, _)| at);
         self.in_flight.lock().is_empty() && next.is_none_or(|at| at > self.clock.now())
+    }
+
+    /// Waits until what is in the store already is no longer worked on, though not longer than that.
+    pub async fn tidied(&self, longest: Duration) {
+        let mut rested = self.rested.subscribe();
+        let done: Vec<Ino> = {
+            let guard = self.journal.lock();
+            let in_flight = self.in_flight.lock();
+            let is_done = |ino: &&Ino| guard.overlay().get(**ino).is_none_or(|change| !change.is_outstanding());
+            in_flight.iter().filter(is_done).copied().collect()
+        };
+        let all = async {
+            while done.iter().any(|ino| self.in_flight.lock().contains(ino)) {
+                if rested.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = self.clock.sleep(longest) => {}
+        }
     }
 
     /// Ends [`Uploader::run`] once what is in flight has come to rest.
@@ -158,6 +183,7 @@ impl Uploader {
                     uploader.sent.lock().remove(ino);
                 }
                 drop(permit);
+                uploader.rested.send_modify(|count| *count += 1);
                 uploader.journal.wake();
             }));
         }
@@ -422,7 +448,10 @@ impl Uploader {
                 self.park(change.ino, reason);
                 Ok(())
             }
-            Verdict::Restore(reason) => self.restore(change, &reason).await,
+            Verdict::Restore(reason) => match step {
+                Step::RemoveLeftover(_) => self.keep_both(change, step, &reason).await,
+                _ => self.restore(change, &reason).await,
+            },
         };
         if let Err(e) = result {
             tracing::error!(ino = change.ino.0, "{e}");
@@ -467,6 +496,16 @@ impl Uploader {
         let ticket = self.journal.write(vec![Write::Drop(change.ino)], Durability::Written);
         waited(ticket).await?;
         self.world.restored(change.ino).await;
+        Ok(())
+    }
+
+    /// What was replaced cannot be removed. It is a file of its own from then on, and what else is wanted of the node, whose
+    /// bytes have arrived, stands.
+    async fn keep_both(&self, change: &Change, step: &Step, reason: &str) -> Result<(), StoreError> {
+        self.finish(change, step, None, None).await?;
+        self.world
+            .problem(change.ino, &format!("what it replaced stays beside it: {reason}"));
+        self.world.stays(change.ino).await;
         Ok(())
     }
 

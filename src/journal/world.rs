@@ -80,6 +80,9 @@ pub trait World: Send + Sync + 'static {
     /// The wish was dropped (a deletion that the store refuses): show the node again.
     async fn restored(&self, ino: Ino);
 
+    /// What this node replaced is still in the store, which refuses to remove it: it has to show beside the node again.
+    async fn stays(&self, ino: Ino);
+
     /// A person should hear of this.
     fn problem(&self, ino: Ino, text: &str);
 }

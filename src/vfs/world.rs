@@ -344,6 +344,23 @@ impl World for Vfs {
         }
     }
 
+    async fn stays(&self, ino: Ino) {
+        let folders = self.blocking(move |vfs| {
+            let places = vfs.places(&vfs.node(ino)?)?;
+            let folders = places.iter().map(|place| Ok(vfs.node(place.parent)?.id));
+            folders.collect::<super::Result<Vec<_>>>()
+        });
+        for id in folders.await.unwrap_or_default().into_iter().flatten() {
+            if let Err(error) = self.list_anew(&id).await {
+                // It shows when the folder is read the next time.
+                tracing::info!(%id, "a folder with a file that stays could not be listed again: {error}");
+                if let Err(error) = self.blocking(move |vfs| Ok(vfs.catalog.invalidate_listing(&id)?)).await {
+                    tracing::error!("the catalog cannot be told so: {error}");
+                }
+            }
+        }
+    }
+
     fn problem(&self, ino: Ino, text: &str) {
         let path = self.journal_path(ino);
         tracing::warn!(path, "{text}");

@@ -123,6 +123,28 @@ fn two_thousand_files_of_a_project_are_listed_in_one_request() {
     );
 }
 
+#[test]
+fn who_copies_a_project_gets_it_in_two_downloads_and_every_file_as_it_is() {
+    let world = sample();
+    for number in 0..5 {
+        let name = format!("f{number}.txt");
+        assert!(world.server().put_file(101, 0, &name, name.clone()).is_some());
+    }
+    let mount = world.mount(QUICK);
+    let asked = world.requests(&mount, || {
+        shell(&mount.path(), "cp -r 'Lovelace, Ada (101)' ../out");
+    });
+    let [category, all] = ["category/{id}", "all"].map(|what| format!("GET /api/project/{{id}}/files/{what}/download"));
+    assert_eq!((asked.of(&category), asked.of(&all)), (1, 1), "{asked:?}");
+    let files = world.server().project(101).expect("the project").files;
+    assert!(files.len() > 9 && files.values().any(|file| file.category == 2));
+    for file in files.values() {
+        let found = shell(&world.path("out"), &format!("find . -name '{}'", file.name));
+        let bytes = std::fs::read(world.path("out").join(found.trim())).expect("copied");
+        assert_eq!(bytes, file.bytes, "{}", file.name);
+    }
+}
+
 fn sample() -> World<Running> {
     World::im4(Im4Options {
         sample: true,
@@ -214,6 +236,95 @@ fn a_file_that_a_product_uses_comes_back_with_the_reason_and_is_busy_from_then_o
     mount.sync();
     let file = world.server().file(101, used).expect("kept");
     assert_eq!((file.category, &*file.caption), (2, "us"));
+}
+
+/// What a first save over a file in use replaced was hidden until the folder was listed again, and with it went whatever had
+/// been set meanwhile.
+#[test]
+fn a_first_save_over_a_file_that_a_product_uses_leaves_both_in_the_folder() {
+    for (script, name) in [
+        ("echo mine > used.txt", "used.txt"),
+        ("echo mine > .used.new; mv -f .used.new used.txt", "used.txt"),
+        (
+            "echo mine > used.txt; setfattr -n user.im4.caption -v us used.txt",
+            "used.txt",
+        ),
+        ("mv used.txt other.txt", "other.txt"),
+        ("echo mine > other.txt; sync -f .; mv -f other.txt used.txt", "used.txt"),
+    ] {
+        let world = sample();
+        let used = world.server().put_file(101, 1, "used.txt", "precious").expect("added");
+        world.server().edit_file(101, used, |file| file.in_use = true);
+        let mount = world.mount(QUICK);
+        let portraits = mount.at("Lovelace, Ada (101)/Portraits");
+        shell(&portraits, &format!("cat used.txt > /dev/null; {script}"));
+        mount.sync();
+        let kept = match name {
+            "used.txt" => format!("used (101-{used}).txt"),
+            _ => "used.txt".to_owned(),
+        };
+        wait_for(&format!("{script}: {kept}"), || portraits.join(&kept).exists());
+        let held = |name: &str| std::fs::read_to_string(portraits.join(name)).expect("a file");
+        assert_eq!(held(&kept), "precious", "{script}");
+        let mine = if name == "used.txt" { "mine\n" } else { "precious" };
+        assert_eq!(held(name), mine, "{script}");
+        if script.contains("setfattr") {
+            let caption = shell(&portraits, "getfattr --only-values -n user.im4.caption used.txt");
+            assert_eq!(caption, "us");
+        }
+        let status = text(&mount.run(&["status"]));
+        assert!(status.contains("a product uses this file"), "{script}: {status}");
+        let refused = try_shell(&portraits, &format!("rm '{kept}'"));
+        assert!(
+            text(&refused).contains("Device or resource busy"),
+            "{script}: {}",
+            text(&refused)
+        );
+        // And no more than these two, here and there.
+        let names = shell(&portraits, "ls | grep -c 'used\\|other'");
+        let files = world.server().project(101).expect("the project").files;
+        let there = files
+            .values()
+            .filter(|file| file.name.contains("used") || file.name.contains("other"));
+        assert_eq!((names.trim(), there.count()), ("2", 2), "{script}");
+    }
+}
+
+#[test]
+fn the_order_of_a_category_and_an_enhancement_are_attributes() {
+    let world = sample();
+    let mount = world.mount(QUICK);
+    let project = mount.at("Lovelace, Ada (101)");
+    let order = "getfattr --only-values -n user.im4.order Portraits";
+    assert_eq!(shell(&project, order), "portrait.jpg\nportrait-black-white.jpg");
+    let sorted = "POST /api/project/{id}/files/sortorder/{id}";
+    let asked = world.requests(&mount, || {
+        shell(
+            &project,
+            "setfattr -n user.im4.order -v $'portrait-black-white.jpg\\nportrait.jpg' Portraits",
+        );
+    });
+    assert_eq!(asked.of(sorted), 1, "{asked:?}");
+    assert_eq!(shell(&project, order), "portrait-black-white.jpg\nportrait.jpg");
+    let places = "cd Portraits && for f in portrait-black-white.jpg portrait.jpg; do
+            getfattr --only-values -n user.im4.sortcode $f; done";
+    assert_eq!(shell(&project, places), "12");
+    let filter = |of: &str| {
+        let files = world.server().project(101).expect("the project").files;
+        files.into_values().find(|file| file.name == of).expect("there").filter
+    };
+    let used = "getfattr --only-values -n user.im4.filter Portraits/portrait.jpg";
+    shell(&project, "setfattr -n user.im4.filter -v warm Portraits/portrait.jpg");
+    mount.sync();
+    assert_eq!(
+        (shell(&project, used), filter("portrait.jpg")),
+        ("warm".to_owned(), Some("warm".to_owned()))
+    );
+    world.server().finish_queue();
+    shell(&project, "setfattr -n user.im4.filter -v clear Portraits/portrait.jpg");
+    mount.sync();
+    assert_eq!(filter("portrait.jpg"), None);
+    assert!(!try_shell(&project, used).status.success());
 }
 
 #[test]
@@ -381,12 +492,13 @@ fn a_queued_file_is_read_and_written_and_read_anew_when_the_server_is_done() {
 fn rsync_with_attributes_goes_in_as_often_as_one_likes() {
     let world = sample();
     let mount = world.mount(QUICK);
-    let at = |script: &str| shell(&mount.path(), &format!("to='Lovelace, Ada (101)/Ceremony'; {script}"));
-    at("mkdir ../set && seq 9 > ../set/a.txt && rsync -aX ../set/ \"$to/\"");
+    // From within, right after mounting: a program that had just gone in was told that its folder was deleted.
+    let within = |script: &str| shell(&mount.at("Lovelace, Ada (101)/Ceremony"), script);
+    within("mkdir ../../../set && seq 9 > ../../../set/a.txt && rsync -aX ../../../set/ ./");
     mount.sync();
-    at("getfattr -n user.im4.sortcode -n user.im4.priority \"$to/a.txt\" \"$to/flowers.jpg\"");
+    within("getfattr -n user.im4.sortcode -n user.im4.priority a.txt flowers.jpg");
     let again = world.requests(&mount, || {
-        at("rsync -aX ../set/ \"$to/\" && cmp \"$to/a.txt\" ../set/a.txt");
+        within("rsync -aX ../../../set/ ./ && cmp a.txt ../../../set/a.txt");
     });
     assert!(again.routes.keys().all(|route| route.starts_with("GET ")), "{again:?}");
 }
