@@ -7,6 +7,7 @@
 //!   composed above. It cannot take an item out of its collection at all.
 //! - Titles need not be unique and may be empty or hold a `/`.
 
+mod ahead;
 mod api;
 mod changes;
 mod config;

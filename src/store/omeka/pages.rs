@@ -17,7 +17,7 @@ use super::api::{Api, json};
 use super::id::Resource;
 
 /// What is asked for; a site gives fewer when it likes.
-const PER_PAGE: usize = 200;
+pub(super) const PER_PAGE: usize = 200;
 
 /// Pages of one list that are asked for at the same time.
 const PAGES_IN_FLIGHT_MAX: usize = 6;
@@ -73,6 +73,13 @@ pub(super) async fn page(api: &Api, resource: Resource, params: &Params, number:
     })
 }
 
+impl Page {
+    /// How many pages the list has.
+    pub(super) fn count(&self) -> usize {
+        self.total.div_ceil(self.size)
+    }
+}
+
 /// `per_page` of the first link.
 fn page_size(link: &str) -> Option<usize> {
     let url = link.strip_prefix('<')?.split_once('>')?.0;
@@ -92,13 +99,26 @@ pub(super) fn batches(
     resource: Resource,
     params: Params,
 ) -> impl futures_util::Stream<Item = Result<Vec<Value>>> + Send + 'static {
+    batches_after(api, resource, params, None)
+}
+
+/// The same, where the first page may have come already.
+fn batches_after(
+    api: Api,
+    resource: Resource,
+    params: Params,
+    mut first: Option<Page>,
+) -> impl futures_util::Stream<Item = Result<Vec<Value>>> + Send + 'static {
     async_stream::try_stream! {
         let mut seen = HashSet::new();
         let mut before: Option<Round> = None;
         let mut whole = false;
         for _ in 0..ROUNDS_MAX {
             let mut round = Round::default();
-            let first = page(&api, resource, &params, 1, PER_PAGE).await?;
+            let first = match first.take() {
+                Some(first) => first,
+                None => page(&api, resource, &params, 1, PER_PAGE).await?,
+            };
             let (total, size) = (first.total, first.size);
             let fresh = round.take(first, &mut seen);
             if !fresh.is_empty() {
@@ -157,6 +177,13 @@ impl Round {
     fn is_whole(&self) -> bool {
         self.totals.len() == 1 && self.totals.contains(&self.ids.len())
     }
+}
+
+/// Every record of a list whose first page has come.
+pub(super) async fn all_of(api: &Api, resource: Resource, params: Params, first: Page) -> Result<Vec<Value>> {
+    batches_after(api.clone(), resource, params, Some(first))
+        .try_concat()
+        .await
 }
 
 /// Every record at once.

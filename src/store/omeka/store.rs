@@ -18,6 +18,7 @@ use crate::store::{
     RenameFile, Result, SiblingNames, Sizes, Store, StoreError, Support,
 };
 
+use super::ahead::Ahead;
 use super::api::Api;
 use super::changes::{Feed, FileCounts};
 use super::config::OmekaConfig;
@@ -37,6 +38,7 @@ pub struct OmekaStore {
     pub(super) vocabulary: Arc<Vocabulary>,
     names: Arc<Names>,
     counts: FileCounts,
+    ahead: Ahead,
     uploader: Uploader,
 }
 
@@ -50,6 +52,7 @@ impl OmekaStore {
             capabilities: capabilities(&config),
             site: config.site(),
             counts: FileCounts::default(),
+            ahead: Ahead::new(clock.clone()),
             uploader: Uploader {
                 api: api.clone(),
                 vocabulary: vocabulary.clone(),
@@ -70,12 +73,13 @@ impl OmekaStore {
 
     /// Entries of one list, batch by batch.
     pub(super) fn entries(&self, resource: Resource, params: Params) -> Listing {
-        let (site, counts) = (self.site.clone(), self.counts.clone());
+        let (site, counts, ahead) = (self.site.clone(), self.counts.clone(), self.ahead.clone());
         batches(self.api.clone(), resource, params)
             .map(move |batch| {
                 let batch = batch?;
                 if resource == Resource::Items {
                     counts.note(&batch);
+                    ahead.note(&batch);
                 }
                 batch
                     .iter()
@@ -103,6 +107,23 @@ impl OmekaStore {
                 }
             }
         })
+        .boxed()
+    }
+
+    /// The files of an item.
+    fn files(&self, item: u64) -> Listing {
+        let asked = self.unless_gone(Id::Item(item), self.entries(Resource::Files, vec![param("item", item)]));
+        let (ahead, api, site) = (self.ahead.clone(), self.api.clone(), self.site.clone());
+        stream::once(async move {
+            match ahead.files_of(&api, item).await {
+                Some(files) => {
+                    let entries = files.iter().map(|file| decode::entry(Resource::Files, file, &site));
+                    stream::once(std::future::ready(entries.collect())).boxed()
+                }
+                None => asked,
+            }
+        })
+        .flatten()
         .boxed()
     }
 
@@ -302,9 +323,7 @@ impl Store for OmekaStore {
             Ok(id @ Id::Collection(number)) => {
                 self.unless_gone(id, self.entries(Resource::Items, vec![param("collection", number)]))
             }
-            Ok(id @ Id::Item(number)) => {
-                self.unless_gone(id, self.entries(Resource::Files, vec![param("item", number)]))
-            }
+            Ok(Id::Item(number)) => self.files(number),
             Ok(Id::File(_)) => {
                 let error = StoreError::new(ErrorKind::Invalid, "list", folder.id.as_str()).because("it is a file");
                 stream::once(async move { Err(error) }).boxed()
@@ -358,6 +377,7 @@ impl Store for OmekaStore {
         progress: &dyn Progress,
     ) -> Result<Entry> {
         self.check_may_write("upload", name.as_str())?;
+        let _changing = self.ahead.changing();
         self.names.check(name, Kind::File)?;
         if body.size_bytes() == 0 {
             return Err(
@@ -389,6 +409,7 @@ impl Store for OmekaStore {
 
     async fn create_folder(&self, parent: &ItemId, name: &Name) -> Result<Entry> {
         self.check_may_write("create folder", name.as_str())?;
+        let _changing = self.ahead.changing();
         match Id::parse(parent)? {
             Id::Site => self.make_folder(Resource::Collections, name, Map::new()).await,
             Id::Collection(number) => self.make_folder(Resource::Items, name, in_collection(number)).await,
@@ -398,6 +419,7 @@ impl Store for OmekaStore {
 
     async fn relocate(&self, item: &Entry, to: &Placement) -> Result<Entry> {
         self.check_may_write("move", item.id.as_str())?;
+        let _changing = self.ahead.changing();
         let id = match Id::parse(&item.id)? {
             id @ (Id::Collection(_) | Id::Item(_)) => id,
             Id::Site | Id::File(_) => return Err(StoreError::unsupported("move or rename", item.id.as_str())),
@@ -411,6 +433,7 @@ impl Store for OmekaStore {
 
     async fn remove(&self, item: &Entry) -> Result<()> {
         self.check_may_write("remove", item.id.as_str())?;
+        let _changing = self.ahead.changing();
         let id = Id::parse(&item.id)?;
         if id == Id::Site {
             return Err(StoreError::new(ErrorKind::Denied, "remove", item.id.as_str()));
@@ -421,6 +444,7 @@ impl Store for OmekaStore {
     }
 
     async fn set_fields(&self, items: &[Entry], changes: &FieldChanges) -> Result<Vec<Entry>> {
+        let _changing = self.ahead.changing();
         let words = self.vocabulary.words(&fields::names_to_know(changes)).await?;
         let mut entries = Vec::with_capacity(items.len());
         for item in items {
@@ -542,7 +566,12 @@ impl Store for OmekaStore {
             counts: &self.counts,
             uptime: self.uploader.clock.elapsed(),
         };
-        feed.since(cursor, now).await
+        let changes = feed.since(cursor, now).await?;
+        if !changes.changed.is_empty() || !changes.stale.is_empty() {
+            // What came ahead may be from before that.
+            self.ahead.forget();
+        }
+        Ok(changes)
     }
 
     fn check_query(&self, query: &Query) -> Result<()> {

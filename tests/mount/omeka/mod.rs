@@ -1,5 +1,6 @@
 //! An archive as a drive: what an archivist does with it, and what it costs.
 
+mod attributes;
 mod crash;
 mod programs;
 mod refusals;

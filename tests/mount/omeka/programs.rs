@@ -270,6 +270,31 @@ fn two_thousand_files_are_listed_page_by_page_and_once() {
     assert_eq!((again.api, again.content), (0, 0), "{again:?}");
 }
 
+/// `ls -R` of many items with a file each cost a request for each.
+#[test]
+fn a_walk_through_many_items_lists_all_files_in_pages() {
+    let world = World::omeka(Seed::Bulk {
+        collections: 3,
+        items_each: 100,
+        files_each: 1,
+    });
+    let empty = world.server().handle().add_collection("Empty items");
+    for number in 0..40 {
+        world
+            .server()
+            .handle()
+            .add_item(Some(empty), &format!("nothing {number}"));
+    }
+    let mount = world.mount(QUICK);
+    let asked = world.requests(&mount, || {
+        assert_eq!(shell(&mount.path(), "find . -type f | wc -l"), "300\n");
+    });
+    // One page of collections, one of loose items, two of items in each of three collections and one in the last; three
+    // items to begin with; six pages of files.
+    assert_eq!(asked.api, 2 + 7 + 3 + 6, "{asked:?}");
+    shell(&mount.path(), "test \"$(find . -mindepth 2 -type d | wc -l)\" = 340");
+}
+
 #[test]
 fn a_file_in_a_collection_gets_an_item_of_its_own_where_that_is_wanted() {
     let world = World::omeka(Seed::Empty);

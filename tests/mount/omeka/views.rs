@@ -7,7 +7,7 @@ use assetfs::emulator::omeka::{Running, Seed};
 use crate::support::{Mount, QUICK, World, fails, shell, text, try_shell};
 
 /// Ids in the archive of [`archive`].
-struct Ids {
+pub(super) struct Ids {
     letters: u64,
     y1912: u64,
     y1913: u64,
@@ -24,7 +24,7 @@ fn png() -> Vec<u8> {
 }
 
 /// `Letters/1912/{note.txt,scan.png}`, `Letters/1913` (private, with `draft.txt`), `Maps/The Nile/nile.png`, `Loose/loose.txt`.
-fn archive() -> (World<Running>, Mount, Ids) {
+pub(super) fn archive() -> (World<Running>, Mount, Ids) {
     let world = World::omeka(Seed::Empty);
     let handle = world.server().handle();
     let (letters, maps) = (handle.add_collection("Letters"), handle.add_collection("Maps"));

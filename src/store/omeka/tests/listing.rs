@@ -131,3 +131,50 @@ async fn a_page_in_place_of_a_missing_original_never_becomes_content() {
     site.server.handle().remove_file(id);
     assert_eq!(kind_of(site.read(&note, 0..10).await), Some(ErrorKind::NotFound));
 }
+
+/// What came ahead on a walk once showed an item as it was before a change of ours.
+#[tokio::test]
+async fn files_of_many_items_come_ahead_until_something_is_changed() {
+    let site = fixture(Seed::Bulk {
+        collections: 1,
+        items_each: 60,
+        files_each: 1,
+    })
+    .await;
+    let items = site.list(&site.at(&["Collection 0001"]).await).await;
+    let asked = || site.count("GET /api/files");
+    let before = asked();
+    for item in &items[..20] {
+        assert_eq!(site.list(item).await.len(), 1);
+    }
+    assert_eq!(
+        asked() - before,
+        3 + 2,
+        "three items by themselves, then two pages for all"
+    );
+    assert_eq!(site.list(&items[0]).await.len(), 1);
+    assert_eq!(asked() - before, 6, "who asks a second time is told what is there now");
+    site.upload(&items[30].id, "second.txt", b"2").await.expect("an upload");
+    let before = asked();
+    assert_eq!(site.list(&items[30]).await.len(), 2);
+    site.store
+        .remove(&site.list(&items[31]).await[0])
+        .await
+        .expect("a removal");
+    assert_eq!(site.list(&items[31]).await, []);
+    assert_eq!(asked() - before, 3);
+    // An item of which fewer files came than it has is asked for.
+    let handle = site.server.handle();
+    let items = site.list(&site.at(&["Collection 0001"]).await).await;
+    for item in &items[..10] {
+        site.list(item).await;
+    }
+    let (_, number) = items[40].id.as_str().split_once(':').expect("an id");
+    handle
+        .add_file(number.parse().expect("a number"), "theirs.txt", b"x")
+        .await
+        .expect("a file");
+    let collection = site.at(&["Collection 0001"]).await;
+    let items = site.list(&collection).await;
+    assert_eq!(site.list(&items[40]).await.len(), 2);
+}
