@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::underway::Underway;
 use crate::model::Ino;
-use crate::vfs::Notice;
+use crate::vfs::{Notice, Untold};
 
 /// The most notices that wait to be sent.
 const WAITING_MAX: usize = 65_536;
@@ -47,6 +47,7 @@ struct State {
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    untold: Arc<Untold>,
 }
 
 impl Queue {
@@ -55,12 +56,12 @@ impl Queue {
         let mut state = self.state.lock();
         if state.waiting.len() >= WAITING_MAX {
             state.dropped += 1;
-            return;
-        }
-        if state.waiting.insert(notice.clone()) {
+        } else if state.waiting.insert(notice.clone()) {
             state.order.push_back((notice, Instant::now()));
             self.changed.notify_one();
+            return;
         }
+        self.untold.dealt_with(1);
     }
 
     /// No more will come; the sender ends after what waits.
@@ -97,6 +98,8 @@ impl Queue {
         for (notice, since) in held {
             if state.waiting.insert(notice.clone()) {
                 state.order.push_back((notice, since));
+            } else {
+                self.untold.dealt_with(1);
             }
         }
         if nothing_else && !state.closed {
@@ -109,10 +112,14 @@ impl Queue {
 pub fn start(
     notifier: Notifier,
     underway: Arc<Underway>,
-    mut notices: Receiver<Notice>,
+    (mut notices, untold): (Receiver<Notice>, Arc<Untold>),
     runtime: &tokio::runtime::Handle,
 ) -> io::Result<Arc<Queue>> {
-    let queue = Arc::new(Queue::default());
+    untold.follow();
+    let queue = Arc::new(Queue {
+        untold,
+        ..Queue::default()
+    });
     let sending = queue.clone();
     std::thread::Builder::new().name("notices".into()).spawn(move || {
         loop {
@@ -122,6 +129,7 @@ pub fn start(
             }
             let all = batch.len();
             let held = send(&notifier, &underway, batch);
+            sending.untold.dealt_with(all - held.len());
             if !held.is_empty() {
                 let nothing_else = held.len() == all;
                 sending.hold(held, nothing_else);

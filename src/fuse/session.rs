@@ -50,7 +50,7 @@ impl Mount {
         operations: Arc<Operations>,
         config: &MountConfig,
     ) -> io::Result<Self> {
-        let notices = vfs.take_notices();
+        let notices = vfs.take_notices().map(|notices| (notices, vfs.untold()));
         let stack_depth = if config.cache_is_stacked { 2 } else { 1 };
         let adapter = Adapter::new(vfs, runtime.clone(), operations, stack_depth);
         let underway = adapter.underway();

@@ -40,6 +40,9 @@ pub enum Keep {
     Both,
 }
 
+/// The longest that a wait for the store goes on when everything is there.
+const REST_MAX: Duration = Duration::from_secs(2);
+
 /// How a wait for the store ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncReport {
@@ -74,6 +77,7 @@ impl Vfs {
             moved.mark_unchanged();
             let report = self.blocking(move |vfs| vfs.report(below)).await?;
             if report.pending == 0 {
+                self.come_to_rest().await;
                 return Ok(report);
             }
             let left = deadline.map(|d| d.saturating_sub(self.clock.elapsed().saturating_sub(began)));
@@ -86,6 +90,15 @@ impl Vfs {
                 () = self.clock.sleep(pause) => {}
             }
         }
+    }
+
+    /// What has just come into the store is shown as the store has it, also by the kernel. Bounded: neither an upload that has
+    /// only to be tidied up nor the kernel holds anybody up for long.
+    async fn come_to_rest(&self) {
+        if let Some(uploader) = self.uploader() {
+            uploader.tidied(REST_MAX).await;
+        }
+        self.untold.told(&*self.clock, REST_MAX).await;
     }
 
     /// What waits for its quiet time need not wait any longer.
@@ -404,9 +417,11 @@ impl Vfs {
         let node = self.node_at(path).await?;
         let Some(id) = node.id.clone() else { return Ok(()) };
         match node.kind {
-            Kind::Folder => self.list_anew(&id).await,
-            Kind::File => self.stat_now(node.ino, &id).await.map(drop),
+            Kind::Folder => self.list_anew(&id).await?,
+            Kind::File => self.stat_now(node.ino, &id).await.map(drop)?,
         }
+        self.untold.told(&*self.clock, REST_MAX).await;
+        Ok(())
     }
 
     /// Lets the store fetch a file by itself.

@@ -212,7 +212,7 @@ impl Vfs {
         let (id, ino, large) = (id.clone(), folder.ino, entries.len() >= LARGE_FOLDER_ENTRIES);
         self.blocking(move |vfs| {
             let told = vfs.catalog.by_id(&id)?.and_then(|node| node.entry.children);
-            vfs.take_listing(&id, ino, began, entries, stay)?;
+            vfs.take_listing((&id, ino), known, began, entries, stay)?;
             vfs.note_counts(&id, told)
         })
         .await?;
@@ -228,11 +228,11 @@ impl Vfs {
         self.blocking(move |vfs| Ok(vfs.catalog.listing(&id)?.is_some())).await
     }
 
-    /// Takes a whole listing into the catalog and tells the kernel what is different. Blocks.
+    /// Takes a whole listing into the catalog and tells the kernel what is different. `known`: it is not the first one. Blocks.
     fn take_listing(
         &self,
-        id: &ItemId,
-        ino: Ino,
+        (id, ino): (&ItemId, Ino),
+        known: bool,
         began: Timestamp,
         entries: Vec<Entry>,
         stay: Vec<ItemId>,
@@ -282,7 +282,9 @@ impl Vfs {
             };
             ticket.wait_blocking()?;
         }
-        self.tell_kernel(&diff)
+        self.rebind_opened(&diff)?;
+        self.wake_followers(&diff)?;
+        self.tell_of_names(&diff, known)
     }
 
     /// What a request of ours may have made, of which no answer has come, is not taken for somebody else's file: the
@@ -407,6 +409,12 @@ impl Vfs {
     pub(super) fn tell_kernel(&self, diff: &Diff) -> Result<()> {
         self.rebind_opened(diff)?;
         self.wake_followers(diff)?;
+        self.tell_of_names(diff, true)
+    }
+
+    /// `came_late`: the kernel may remember of what is new that it was not there. Nobody is ever told so before the first
+    /// listing of a folder; and what is told of then would take a folder from under the program that has just gone into it.
+    fn tell_of_names(&self, diff: &Diff, came_late: bool) -> Result<()> {
         let mut parents: Vec<ItemId> = diff
             .added
             .iter()
@@ -418,7 +426,7 @@ impl Vfs {
         parents.dedup();
         let inos = self.catalog.inos(&parents)?;
         let at = |parent: &ItemId| inos.get(parent).copied();
-        for place in &diff.added {
+        for place in diff.added.iter().filter(|_| came_late) {
             if let Some(parent) = at(&place.parent) {
                 self.notice(Notice::Entry {
                     parent,

@@ -36,6 +36,7 @@ mod tests;
 mod thumbnails;
 mod tree;
 mod types;
+mod untold;
 mod vacated;
 #[allow(clippy::module_inception)] // The noun of this folder.
 mod vfs;
@@ -54,5 +55,6 @@ pub use notes::is_note;
 pub use pins::{PinProgress, PinReport};
 pub use queue::{Left, QueueItem};
 pub use types::*;
+pub use untold::Untold;
 pub use vfs::{Inner, Parts, Vfs};
 pub use views::{Asked, is_virtual, parse_query};

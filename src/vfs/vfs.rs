@@ -22,6 +22,7 @@ use super::handles::Handles;
 use super::junk::Junk;
 use super::listing::Reading;
 use super::opens::Opens;
+use super::untold::Untold;
 use super::vacated::Vacated;
 use super::views::Views;
 use super::{Attr, Error, Notice, Result, StatFs, VfsConfig};
@@ -120,6 +121,7 @@ pub struct Inner {
     running: Mutex<Option<tokio::task::JoinHandle<()>>>,
     notices: mpsc::Sender<Notice>,
     taken_notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+    pub(super) untold: Arc<Untold>,
 }
 
 impl std::ops::Deref for Vfs {
@@ -220,6 +222,7 @@ impl Vfs {
             running: Mutex::default(),
             notices,
             taken_notices: Mutex::new(Some(taken_notices)),
+            untold: Arc::default(),
         }));
         vfs.catalog.expect_lag(vfs.store.capabilities().listing_lag_max);
         vfs.adopt_root(root).await?;
@@ -358,9 +361,16 @@ impl Inner {
         self.store.capabilities()
     }
 
+    /// How far the kernel has been told; for whoever takes the notices.
+    pub fn untold(&self) -> Arc<Untold> {
+        self.untold.clone()
+    }
+
     /// Tells the kernel, unless it is too far behind: then its entries simply expire.
     pub(super) fn notice(&self, notice: Notice) {
+        self.untold.sent_off();
         if self.notices.try_send(notice).is_err() {
+            self.untold.dealt_with(1);
             tracing::debug!("the kernel is behind with invalidations");
         }
     }

@@ -19,6 +19,20 @@ const READ: OpenHow = OpenHow {
     for_thumbnail: false,
 };
 
+/// Right after mounting, a program in a folder was told that its folder was deleted (getcwd: ENOENT). The kernel was told of
+/// every name that the first listing had brought, and when that came after the program had gone in, it let go of the folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_names_of_a_first_listing_the_kernel_is_not_told() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"a"[..]).expect("put");
+    let mut notices = rig.vfs.take_notices().expect("the first to ask");
+    assert_eq!(rig.names("").await, ["a.txt"]);
+    while let Ok(notice) = notices.try_recv() {
+        assert!(matches!(notice, Notice::Attributes { .. }), "{notice:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_made_by_others_show_within_the_poll_interval() {
     for capabilities in [presets::like_imagerelay(), presets::like_flextype()] {
@@ -107,7 +121,6 @@ async fn the_kernel_is_told_of_a_new_version_of_an_open_file() {
     rig.vfs.setattr(ME, before, None, set).await.expect("chmod");
     let opened = rig.vfs.open(ME, before, READ).await.expect("open");
     let mut notices = rig.vfs.take_notices().expect("the first to ask");
-    // The first listing told the name too.
     while notices.try_recv().is_ok() {}
     tokio::spawn(rig.vfs.clone().run_upkeep());
     rig.clock.advance(Duration::from_secs(1));
