@@ -1,6 +1,10 @@
 //! A Flextype site's uploads as a drive.
 
-use assetfs::emulator::flextype::{FlextypeOptions, Running, Version};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use assetfs::emulator::flextype::{FILES_TOKEN, FOLDERS_TOKEN, FlextypeOptions, Running, Version};
 
 use crate::support::{QUICK, World, fails, shell, text};
 
@@ -150,10 +154,8 @@ fn what_the_site_cannot_hold_is_refused_with_the_right_errno() {
     assert_eq!(world.server().escapes(), 0);
 }
 
-/// Each call rewrites its token's file without a lock: of calls without a common session every fourth failed.
-#[test]
-fn eight_finds_and_copies_at_once_never_trip_over_the_token() {
-    let world = site(|options| options.token_rewrite = std::time::Duration::from_millis(3));
+/// Finds and reads everything eight times at once, and copies eight folders meanwhile: no error may reach anybody.
+fn eight_at_once(world: &World<Running>, meanwhile: impl FnOnce(&World<Running>)) {
     for folder in 0..8 {
         for file in 0..10 {
             world
@@ -167,11 +169,57 @@ fn eight_finds_and_copies_at_once_never_trip_over_the_token() {
             { cp -r f$i copy$i; } 2>> ../copies.$i &
         done; wait; cat ../errors.* ../copies.*";
     assert_eq!(shell(&mount.path(), at_once), "", "no error reaches anybody");
+    meanwhile(world);
+    let again =
+        "for i in 0 1 2 3 4 5 6 7; do { find copy$i -type f -exec cat {} + ; } > /dev/null 2>> ../again.$i & done
+        wait; cat ../again.*";
+    assert_eq!(shell(&mount.path(), again), "", "no error reaches anybody");
     mount.sync();
     assert_eq!(world.server().snapshot().files.len(), 160);
     let status = mount.run(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
     assert_eq!(status["mounts"][0]["status"]["parked"], 0, "{status}");
+}
+
+/// Each call rewrites its token's file without a lock: of calls without a common session every fourth failed.
+#[test]
+fn eight_finds_and_copies_at_once_never_trip_over_the_token() {
+    let world = site(|options| options.token_rewrite = std::time::Duration::from_millis(3));
+    eight_at_once(&world, |_| {});
+    assert_eq!(world.server().clashes(), 0, "they take turns: not one call failed");
+}
+
+/// Another program with the same token, and no cookie, makes every fourth call that comes beside it fail, reads and writes
+/// alike; and a session ends when the site says so.
+#[test]
+fn calls_that_fail_because_of_another_program_with_the_token_are_made_again() {
+    let world = site(|options| options.token_rewrite = std::time::Duration::from_millis(3));
+    let over = AtomicBool::new(false);
+    let address = world.server().base_url().replace("http://", "");
+    std::thread::scope(|scope| {
+        for noun in ["files", "folders"] {
+            let token = if noun == "files" { FILES_TOKEN } else { FOLDERS_TOKEN };
+            let request = format!(
+                "GET /api/{noun}?path=f0&token={token} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+            );
+            let (address, over) = (&address, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let mut line = TcpStream::connect(address).expect("the site listens");
+                    line.write_all(request.as_bytes()).expect("a line");
+                    line.read_to_end(&mut Vec::new()).expect("an answer");
+                }
+            });
+        }
+        let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eight_at_once(&world, |world| world.server().end_sessions());
+        }));
+        over.store(true, Ordering::Relaxed);
+        if let Err(why) = work {
+            std::panic::resume_unwind(why);
+        }
+    });
+    assert!(world.server().clashes() > 0, "nothing was tried");
 }
 
 #[test]
@@ -216,6 +264,9 @@ fn a_picture_is_shown_as_the_site_made_it_and_can_be_had_back() {
         });
         let uploads = sent.of("POST /api/files");
         assert_eq!(uploads, 0, "neither the stored nor the sent bytes go again: {script}");
+        // Once it showed the size of what was sent, which the kernel still remembered.
+        let size = shell(&mount.path(), "stat -c %s big.jpg");
+        assert_eq!(size.trim(), stored.len().to_string(), "{script}");
     }
     shell(&mount.path(), "cmp big.jpg ../stored.jpg");
     let once_more = world.path("once-more.jpg");

@@ -196,6 +196,16 @@ impl Running {
         self.site.escapes()
     }
 
+    /// How many calls failed because another one was rewriting their token's file.
+    pub fn clashes(&self) -> u64 {
+        self.site.tokens.failed()
+    }
+
+    /// Ends all sessions: whoever comes with the cookie of one gets another.
+    pub fn end_sessions(&self) {
+        self.site.sessions.end();
+    }
+
     /// Changes a token's state.
     pub fn set_token(&self, kind: TokenKind, text: &str, state: TokenState) {
         self.site.tokens.set(kind, text, state);

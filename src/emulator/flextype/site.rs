@@ -25,7 +25,7 @@ pub(super) struct Site {
     pub(super) clock: SharedClock,
     pub(super) tree: Mutex<Tree>,
     pub(super) tokens: Arc<Tokens>,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     /// How many paths led out of the uploads: a client must never send one.
     escapes: Mutex<u64>,
     origin: OnceLock<String>,

@@ -58,6 +58,7 @@ pub(super) struct Tokens {
 struct Clashes {
     in_flight: BTreeMap<String, u32>,
     seen: u64,
+    failed: u64,
 }
 
 /// One of so many clashes fails, as on the real site.
@@ -90,6 +91,11 @@ impl Tokens {
         }
     }
 
+    /// How many calls failed because another one was rewriting their token's file.
+    pub(super) fn failed(&self) -> u64 {
+        self.clashes.lock().failed
+    }
+
     /// Marks a call with this token as running until the guard goes. `None`: it clashed with another one and failed.
     pub(super) fn enter(self: &Arc<Self>, text: &str) -> Option<InFlight> {
         let mut clashes = self.clashes.lock();
@@ -103,6 +109,7 @@ impl Tokens {
         if clash {
             clashes.seen += 1;
             if clashes.seen.is_multiple_of(CLASHES_PER_FAILURE) {
+                clashes.failed += 1;
                 drop(clashes);
                 return None;
             }
@@ -155,6 +162,11 @@ impl Sessions {
         }
         open.locks.insert(id.clone(), Arc::default());
         id
+    }
+
+    /// Forgets all sessions, as a server does with those that were long unused.
+    pub(super) fn end(&self) {
+        self.open.lock().locks.clear();
     }
 
     /// Whether this session was started here.

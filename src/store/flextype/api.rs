@@ -20,8 +20,16 @@ const SPOKEN: [u16; 5] = [400, 401, 404, 405, 500];
 /// How long the site may think about an upload (it encodes pictures) or about copying a folder.
 const LONG_WORK: Duration = Duration::from_secs(180);
 
-/// Pauses before a read that failed (500) is asked again: another client's call may have been rewriting the token.
-const ONCE_MORE: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
+/// Pauses before a read that failed (500) is asked again: another client's call may have been rewriting the token. Of calls
+/// beside busy ones nearly every fourth fails so.
+const ONCE_MORE: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(400),
+    Duration::from_millis(1000),
+];
+/// The same where 500 is one of the two answers that are expected.
+const ONCE_MORE_WHEN_EXPECTED: usize = 2;
 
 /// Which of the two halves of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +157,10 @@ impl Api {
         };
         // 0.9.12 fails on the collection of a folder that is not there; the older ones say so.
         let nowhere = RemotePath::root().child(&format!("assetfs-probe-{:016x}", rand::random::<u64>()))?;
-        let release = match self.fetch_again(Noun::Folders, &nowhere, true, OPERATION).await? {
+        let release = match self
+            .fetch_often((Noun::Folders, &nowhere, true), OPERATION, ONCE_MORE_WHEN_EXPECTED)
+            .await?
+        {
             Looked::Absent => Release::Flat,
             Looked::Found(_) | Looked::Failed(_) => Release::Recursive,
         };
@@ -183,7 +194,17 @@ impl Api {
         collection: bool,
         operation: &'static str,
     ) -> Result<Looked> {
-        for pause in ONCE_MORE {
+        self.fetch_often((noun, path, collection), operation, ONCE_MORE.len())
+            .await
+    }
+
+    async fn fetch_often(
+        &self,
+        (noun, path, collection): (Noun, &RemotePath, bool),
+        operation: &'static str,
+        repeats: usize,
+    ) -> Result<Looked> {
+        for pause in ONCE_MORE.into_iter().take(repeats) {
             match self.fetch(noun, path, collection, operation).await? {
                 Looked::Failed(_) => self.clock.sleep(pause).await,
                 told => return Ok(told),
