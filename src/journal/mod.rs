@@ -10,6 +10,7 @@ mod brake;
 mod change;
 mod db;
 mod doubt;
+mod failures;
 mod gather;
 mod identity;
 #[allow(clippy::module_inception)] // The noun of this folder.

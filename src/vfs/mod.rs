@@ -28,6 +28,7 @@ mod path;
 mod pins;
 mod poll;
 mod queue;
+mod recover;
 mod rename;
 mod rounds;
 mod setattr;

@@ -1,0 +1,147 @@
+//! What the uploader does when a step has failed.
+
+use std::time::Duration;
+
+use crate::model::{Ino, Timestamp};
+use crate::store::{ErrorKind, Retry, StoreError};
+
+use super::outcome::{self, Verdict};
+use super::plan::Step;
+use super::uploader::{Uploader, waited};
+use super::{Change, Durability, State, Write};
+
+impl Uploader {
+    /// Judges a failure, and does what follows from it.
+    pub(super) async fn failed(&self, change: &Change, step: &Step, error: &StoreError) {
+        if *self.stop.borrow() && error.kind == ErrorKind::Network && error.retry == Retry::Never {
+            // It was not sent because the mount ends, which is no failure: the next mount begins where this one stopped.
+            return;
+        }
+        let now = self.clock.now();
+        let verdict = self.verdict(change, step, error, now).await;
+        match &verdict {
+            // Told once, with the path, as a problem.
+            Verdict::Park(_) | Verdict::Restore(_) | Verdict::Conflict => {
+                tracing::debug!(ino = change.ino.0, ?verdict, "{error}");
+            }
+            Verdict::Later(_) | Verdict::Look(_) | Verdict::Gone | Verdict::Missing(_) => {
+                if error.kind != ErrorKind::Cancelled {
+                    tracing::warn!(ino = change.ino.0, ?verdict, "{error}");
+                }
+            }
+        }
+        let text = error.to_string();
+        let is_certain = error.retry != Retry::Ambiguous;
+        let note = |change: &mut Change, at: Timestamp| {
+            // The request was refused, so nothing was made. A look that fails says nothing about what it looks for.
+            match step {
+                Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. }
+                    if is_certain && change.resume.is_none() =>
+                {
+                    change.unanswered = None;
+                }
+                Step::Relocate { .. } if is_certain => change.unconfirmed.retain(|note| !note.is_move()),
+                _ => {}
+            }
+            change.attempts = change.attempts.saturating_add(1);
+            change.last_error = Some(text.clone());
+            change.ready_at = change.ready_at.max(at);
+        };
+        let result = match verdict {
+            Verdict::Later(at) => {
+                let cancelled = error.kind == ErrorKind::Cancelled;
+                self.update(change.ino, Durability::Written, |c| {
+                    if cancelled {
+                        c.resume = None;
+                    } else {
+                        note(c, at);
+                    }
+                });
+                Ok(())
+            }
+            Verdict::Look(at) => {
+                self.update(change.ino, Durability::Synced, |c| {
+                    note(c, at);
+                    if !matches!(c.state, State::Ambiguous { .. }) {
+                        c.state = State::Ambiguous { at: now };
+                    }
+                });
+                Ok(())
+            }
+            Verdict::Missing(at) => {
+                self.update(change.ino, Durability::Written, |c| {
+                    note(c, at);
+                    c.missing_since.get_or_insert(now);
+                });
+                Ok(())
+            }
+            Verdict::Gone => match step {
+                Step::RemoveLeftover(_) => self.finish(change, step, None, None).await,
+                _ => self.removed(change).await,
+            },
+            Verdict::Conflict => self.conflicted(change).await,
+            Verdict::Park(reason) => {
+                self.park(change.ino, reason);
+                Ok(())
+            }
+            Verdict::Restore(reason) => match step {
+                Step::RemoveLeftover(_) => self.keep_both(change, step, &reason).await,
+                _ => self.restore(change, &reason).await,
+            },
+        };
+        if let Err(e) = result {
+            tracing::error!(ino = change.ino.0, "{e}");
+            let at = now.plus(Duration::from_secs(60));
+            self.update(change.ino, Durability::Written, |c| note(c, at));
+        }
+    }
+
+    /// What follows from a failure.
+    async fn verdict(&self, change: &Change, step: &Step, error: &StoreError, now: Timestamp) -> Verdict {
+        if error.kind == ErrorKind::Exists && self.is_ours_for_now(change, step).await {
+            return outcome::again(change, now, rand::random::<f64>());
+        }
+        match outcome::failed(change, step, error, now, rand::random::<f64>()) {
+            Verdict::Park(_) if self.is_wanted_otherwise(change) => Verdict::Later(now),
+            verdict => verdict,
+        }
+    }
+
+    /// Whether a program has renamed or rewritten the node since `sent` went out: then its refusal says nothing about what
+    /// is to be sent now.
+    fn is_wanted_otherwise(&self, sent: &Change) -> bool {
+        let guard = self.journal.lock();
+        guard.overlay().get(sent.ino).is_some_and(|now| {
+            let names = |change: &Change| change.placing.as_ref().map(|placing| placing.now.clone());
+            let bytes = |change: &Change| change.staged.as_ref().map(|staged| staged.generation);
+            names(now) != names(sent) || bytes(now) != bytes(sent)
+        })
+    }
+
+    pub(super) fn park(&self, ino: Ino, reason: String) {
+        self.world.problem(ino, &reason);
+        self.update(ino, Durability::Synced, |change| {
+            change.last_error = Some(reason.clone());
+            change.state = State::Parked { reason };
+        });
+    }
+
+    /// A deletion that the store refuses: the node is there again.
+    async fn restore(&self, change: &Change, reason: &str) -> Result<(), StoreError> {
+        self.world.problem(change.ino, reason);
+        let ticket = self.journal.write(vec![Write::Drop(change.ino)], Durability::Written);
+        waited(ticket).await?;
+        self.world.restored(change.ino).await;
+        Ok(())
+    }
+
+    /// What was replaced cannot be removed. It is a file of its own from then on, and what else is wanted of the node, whose
+    /// bytes have arrived, stands.
+    async fn keep_both(&self, change: &Change, step: &Step, reason: &str) -> Result<(), StoreError> {
+        self.finish(change, step, None, None).await?;
+        self.world
+            .problem(change.ino, &format!("what it replaced stays beside it: {reason}"));
+        self.world.stays(change.ino).await;
+        Ok(())
+    }
+}
