@@ -27,6 +27,9 @@ const TOLD_FOR: Duration = Duration::from_secs(60);
 const AHEAD_FOR: Duration = Duration::from_secs(30);
 /// Items listed singly before it counts as a walk.
 const WALK_ITEMS: usize = 3;
+/// Pages of files that are asked for at most for each item that was listed singly: who looks into a few items of many does not
+/// walk through all of them.
+const PAGES_PER_ITEM: usize = 10;
 /// Items that must be left for it to be worth a look.
 const LEFT_MIN: usize = 8;
 /// Files that are kept at most.
@@ -50,8 +53,9 @@ struct State {
     generation: u64,
     /// Items that nobody has listed since they were told, with the number of their files and when that was.
     due: HashMap<u64, (u64, Duration)>,
-    /// Items of this walk that were asked for singly.
+    /// Items of this walk that were asked for singly, and how many it takes for the pages that there are.
     walked: usize,
+    walk_min: usize,
     /// Files by item, and when they were asked for.
     files: HashMap<u64, Vec<Value>>,
     asked_at: Duration,
@@ -68,8 +72,12 @@ enum Next {
     Ask,
     /// All files are on their way.
     Wait,
-    /// Ask for all files, unless that takes more requests than there are items left.
-    Fetch { generation: u64, left: usize },
+    /// Ask for all files, if the walk so far and the items that are left are worth it.
+    Fetch {
+        generation: u64,
+        walked: usize,
+        left: usize,
+    },
 }
 
 impl State {
@@ -78,6 +86,7 @@ impl State {
         self.due.clear();
         self.files.clear();
         self.walked = 0;
+        self.walk_min = 0;
     }
 
     fn expire(&mut self, now: Duration) {
@@ -116,16 +125,30 @@ impl State {
         }
         self.walked += 1;
         let left = self.due.values().filter(|(count, _)| *count > 0).count();
-        if self.walked <= WALK_ITEMS || left < LEFT_MIN || now < self.hopeless_until || !self.files.is_empty() {
+        if self.walked <= WALK_ITEMS.max(self.walk_min)
+            || left < LEFT_MIN
+            || now < self.hopeless_until
+            || !self.files.is_empty()
+        {
             return Next::Ask;
         }
         self.fetching = true;
         self.due.insert(item, (count, at));
         Next::Fetch {
             generation: self.generation,
+            walked: self.walked,
             left,
         }
     }
+}
+
+/// What came of asking for all files.
+enum All {
+    Files(Vec<Value>),
+    /// They are more pages than the walk is worth so far: it has to go on that far.
+    After(usize),
+    /// They take more requests than the items, or are too many.
+    Never,
 }
 
 impl Ahead {
@@ -169,7 +192,11 @@ impl Ahead {
             Next::Known(files) => return Some(files),
             Next::Ask => return None,
             Next::Wait => {}
-            Next::Fetch { generation, left } => self.begin(api, generation, left),
+            Next::Fetch {
+                generation,
+                walked,
+                left,
+            } => self.begin(api, generation, walked, left),
         }
         tokio::select! {
             () = fetched => {}
@@ -180,15 +207,15 @@ impl Ahead {
         state.take(item, count)
     }
 
-    fn begin(&self, api: &Api, generation: u64, left: usize) {
+    fn begin(&self, api: &Api, generation: u64, walked: usize, left: usize) {
         let (ahead, api) = (self.clone(), api.clone());
         tokio::spawn(with_context(current_context(), async move {
             let asked_at = ahead.clock.elapsed();
-            let found = all_files(&api, left).await;
+            let found = all_files(&api, walked, left).await;
             let mut state = ahead.state.lock();
             state.fetching = false;
             match found {
-                Ok(Some(files)) if state.generation == generation => {
+                Ok(All::Files(files)) if state.generation == generation => {
                     state.asked_at = asked_at;
                     for file in files {
                         if let Some(item) = file["item"]["id"].as_u64() {
@@ -196,8 +223,9 @@ impl Ahead {
                         }
                     }
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => state.hopeless_until = ahead.clock.elapsed() + TOLD_FOR,
+                Ok(All::Files(_)) => {}
+                Ok(All::After(walked)) => state.walk_min = walked,
+                Ok(All::Never) => state.hopeless_until = ahead.clock.elapsed() + TOLD_FOR,
                 Err(error) => {
                     tracing::debug!("the files of all items could not be listed: {error}");
                     state.hopeless_until = ahead.clock.elapsed() + TOLD_FOR;
@@ -218,13 +246,17 @@ impl Drop for Changing<'_> {
     }
 }
 
-/// All files of the site; `None` when that takes more requests than `items` do, or they are too many.
-async fn all_files(api: &Api, items: usize) -> Result<Option<Vec<Value>>> {
+/// All files of the site, if that is worth it for who has listed `walked` items and has `left` before them.
+async fn all_files(api: &Api, walked: usize, left: usize) -> Result<All> {
     let first: Page = page(api, Resource::Files, &Vec::new(), 1, super::pages::PER_PAGE).await?;
-    if first.total > FILES_MAX || first.count() >= items {
-        return Ok(None);
+    let pages = first.count();
+    if first.total > FILES_MAX || pages >= left {
+        return Ok(All::Never);
     }
-    all_of(api, Resource::Files, Vec::new(), first).await.map(Some)
+    if pages > walked * PAGES_PER_ITEM {
+        return Ok(All::After(pages / PAGES_PER_ITEM));
+    }
+    all_of(api, Resource::Files, Vec::new(), first).await.map(All::Files)
 }
 
 #[cfg(test)]
@@ -246,11 +278,22 @@ mod tests {
         for item in 1..=3 {
             assert!(matches!(state.next(item, NOW), Next::Ask), "{item}");
         }
-        assert!(matches!(state.next(4, NOW), Next::Fetch { left: 16, .. }));
+        assert!(matches!(
+            state.next(4, NOW),
+            Next::Fetch {
+                walked: 4,
+                left: 16,
+                ..
+            }
+        ));
         assert!(matches!(state.next(5, NOW), Next::Wait), "one at a time");
         let mut few = walk(9);
         assert!((1..=9).all(|item| matches!(few.next(item, NOW), Next::Ask)));
         assert!(matches!(walk(20).next(99, NOW), Next::Ask), "nobody has told of it");
+        let mut long = walk(100);
+        long.walk_min = 20;
+        assert!((1..=20).all(|item| matches!(long.next(item, NOW), Next::Ask)));
+        assert!(matches!(long.next(21, NOW), Next::Fetch { walked: 21, .. }));
     }
 
     #[test]
