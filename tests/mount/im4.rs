@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use assetfs::emulator::common::{Action, FaultRule, When};
-use assetfs::emulator::im4::{Im4Options, Running};
+use assetfs::emulator::im4::{Im4Options, Running, Shape, ZipSizes};
 
 use crate::support::{QUICK, World, shell, text, try_shell, wait_for};
 
@@ -325,6 +325,62 @@ fn the_order_of_a_category_and_an_enhancement_are_attributes() {
     mount.sync();
     assert_eq!(filter("portrait.jpg"), None);
     assert!(!try_shell(&project, used).status.success());
+}
+
+/// Of a server that tells no sizes, in its other shape, with zips that tell them at their end.
+#[test]
+fn files_whose_size_nobody_tells_are_read_whole_saved_and_renamed() {
+    let world = World::im4(Im4Options {
+        sample: true,
+        tell_sizes: false,
+        shape: Shape::B,
+        zip_sizes: ZipSizes::Behind,
+        ..Im4Options::default()
+    });
+    let held = |name: &str| {
+        let files = world.server().project(101).expect("the project").files;
+        let found: Vec<_> = files.into_values().filter(|file| file.name == name).collect();
+        assert_eq!(found.len(), 1, "{name}");
+        found[0].bytes.to_vec()
+    };
+    let mount = world.mount(QUICK);
+    let portraits = mount.at("Lovelace, Ada (101)/Portraits");
+    let portrait = held("portrait.jpg");
+    let counted = shell(
+        &portraits,
+        "cat portrait.jpg > ../../../read.jpg; cp portrait-black-white.jpg ../../../copied.jpg; wc -c < portrait.jpg",
+    );
+    assert_eq!(counted.trim(), portrait.len().to_string());
+    assert_eq!(std::fs::read(world.path("read.jpg")).expect("read"), portrait);
+    assert_eq!(
+        std::fs::read(world.path("copied.jpg")).expect("copied"),
+        held("portrait-black-white.jpg")
+    );
+    // Known from the bytes by now.
+    assert_eq!(
+        shell(&portraits, "stat -c %s portrait.jpg").trim(),
+        portrait.len().to_string()
+    );
+    shell(&portraits, "seq 100 > a.txt");
+    mount.sync();
+    shell(
+        &portraits,
+        "echo one more >> a.txt; setfattr -n user.im4.caption -v ours portrait.jpg",
+    );
+    mount.sync();
+    shell(&portraits, "mv a.txt b.txt && mv portrait.jpg ../Ceremony/");
+    mount.sync();
+    mount.unmount();
+    shell(&world.path("."), "rm -r cache");
+    let mount = world.mount(QUICK);
+    let project = mount.at("Lovelace, Ada (101)");
+    let saved = shell(
+        &project,
+        "cat Portraits/b.txt | tail -n 2; cat Ceremony/portrait.jpg | sha256sum; ls Portraits",
+    );
+    let sum = shell(&world.path("."), "sha256sum < read.jpg");
+    assert_eq!(saved, format!("100\none more\n{sum}b.txt\nportrait-black-white.jpg\n"));
+    assert_eq!(held("b.txt").len(), 292 + "one more\n".len());
 }
 
 #[test]

@@ -20,6 +20,9 @@ const SPOKEN: [u16; 5] = [400, 401, 404, 405, 500];
 /// How long the site may think about an upload (it encodes pictures) or about copying a folder.
 const LONG_WORK: Duration = Duration::from_secs(180);
 
+/// An upload of more bytes may have been too long for the server, and not only for the site.
+const SUSPICIOUS_BYTES: u64 = 1 << 20;
+
 /// Pauses before a read that failed (500) is asked again: another client's call may have been rewriting the token. Of calls
 /// beside busy ones nearly every fourth fails so.
 const ONCE_MORE: [Duration; 4] = [
@@ -275,10 +278,17 @@ impl Api {
             .scrub(&access)
             .not_safe()
             .patience(LONG_WORK);
-        self.conclude(request, route, path).await
+        self.conclude(request, route, path, 0).await
     }
 
-    async fn conclude(&self, request: Request, operation: &'static str, path: &RemotePath) -> Result<Written> {
+    /// Sends a write that carries so many bytes of a file.
+    async fn conclude(
+        &self,
+        request: Request,
+        operation: &'static str,
+        path: &RemotePath,
+        bytes: u64,
+    ) -> Result<Written> {
         let request = request.header(header::ACCEPT, "application/json").accept(&SPOKEN);
         let answer = match self.client.call(request).await {
             Ok(answer) => answer,
@@ -297,6 +307,11 @@ impl Api {
             405 | 500 => {
                 let failed = failure(ErrorKind::Server, operation, path).retry(Retry::After(Duration::from_secs(1)));
                 Written::Unclear(failed.because(format!("the site failed ({})", answer.status)))
+            }
+            // PHP throws a body that is too long away, with the tokens in it.
+            400 if bytes > SUSPICIOUS_BYTES => {
+                let why = "the server takes no bodies of this size (post_max_size)";
+                return Err(failure(ErrorKind::TooLarge, operation, path).because(why));
             }
             status @ (400 | 401) => return Err(refusal(operation, path, status)),
             _ => Written::Done(answer.json().ok().and_then(decode::data)),
@@ -370,7 +385,7 @@ impl Api {
             .scrub(token)
             .scrub(&access)
             .patience(LONG_WORK);
-        self.conclude(request, ROUTE, to).await
+        self.conclude(request, ROUTE, to, body.size_bytes()).await
     }
 
     fn static_url(&self, path: &RemotePath) -> Url {

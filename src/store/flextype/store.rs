@@ -109,7 +109,7 @@ impl Store for FlextypeStore {
         api.site().await?;
         // The probe has proved the folders token; this proves the files token.
         let nowhere = RemotePath::root().child("assetfs-probe.txt")?;
-        if let Looked::Failed(error) = api.look(Noun::Files, &nowhere, false).await? {
+        if let Looked::Failed(error) = api.look_patiently(Noun::Files, &nowhere).await? {
             return Err(error);
         }
         let site = &api.config.site;

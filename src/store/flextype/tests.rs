@@ -568,6 +568,29 @@ async fn refusals_come_before_anything_is_sent() {
     assert_eq!(s.site.counters().api, before);
 }
 
+/// A site that takes more than its web server: the server throws the body away, with the tokens in it, and the site then asks
+/// for them. That was taken for a refused login, which was asked for again and again.
+#[tokio::test]
+async fn a_body_over_the_web_servers_limit_is_too_large_and_no_wrong_login() {
+    let s = setup_with(|options, _| options.max_file_size = 40_000_000).await;
+    let mut config = FlextypeConfig::new(
+        s.site.base_url().parse().unwrap(),
+        Secret::new(FILES_TOKEN),
+        Secret::new(FOLDERS_TOKEN),
+        Some(Secret::new(ACCESS_TOKEN)),
+    );
+    config.file_bytes_max = 40_000_000;
+    let clock = SystemClock::shared();
+    let client = Client::new(config.client(LocalBudget::unlimited(clock.clone())), clock.clone()).unwrap();
+    let s = Setup {
+        store: FlextypeStore::new(client, config, clock),
+        ..s
+    };
+    let big = vec![0; 17 << 20];
+    assert_eq!(kind(s.create("folder:/", "big.zip", &big).await), ErrorKind::TooLarge);
+    s.create("folder:/", "small.zip", &big[..2 << 20]).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_gone_is_not_found_and_what_fails_is_not() {
     let s = setup().await;
