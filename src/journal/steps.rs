@@ -1,5 +1,6 @@
 //! Carries one planned step out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,10 +77,10 @@ impl Uploader {
             }
             Step::Remove { left } => self.remove(change, left, remote).await,
             Step::SetFields => {
-                let entry = self.known(change, remote)?;
+                let entry = self.known(change, remote).await?;
                 let told = self
                     .store
-                    .set_fields(std::slice::from_ref(entry), &change.fields)
+                    .set_fields(std::slice::from_ref(&*entry), &change.fields)
                     .await?;
                 self.finish(change, step, told.first(), Some(&[])).await?;
                 Ok(Acted::Again)
@@ -107,10 +108,20 @@ impl Uploader {
         }
     }
 
-    /// The entry that a step needs.
-    pub(super) fn known<'a>(&self, change: &Change, remote: Option<&'a Entry>) -> Result<&'a Entry, StoreError> {
-        let id = change.id.as_ref().map_or("", ItemId::as_str);
-        remote.ok_or_else(|| StoreError::new(ErrorKind::NotFound, "find what is known of", id))
+    /// The entry that a step needs: as it is known, else as the store tells it. What was known may have been lost with the
+    /// catalog, and that says nothing about the item.
+    async fn known<'a>(&self, change: &Change, remote: Option<&'a Entry>) -> Result<Cow<'a, Entry>, StoreError> {
+        match (remote, &change.id) {
+            (Some(entry), _) => Ok(Cow::Borrowed(entry)),
+            // A node that is known as another item has become that one: the change is about to hear of it.
+            (None, Some(id)) if self.world.entry_at(change.ino).await.is_none() => {
+                Ok(Cow::Owned(self.store.stat(id).await?))
+            }
+            (None, id) => {
+                let id = id.as_ref().map_or("", ItemId::as_str);
+                Err(StoreError::new(ErrorKind::NotFound, "find what is known of", id))
+            }
+        }
     }
 
     async fn settle(&self, change: &Change) -> Result<Acted, StoreError> {
@@ -177,7 +188,7 @@ impl Uploader {
         name: Option<&Name>,
         remote: Option<&Entry>,
     ) -> Result<Acted, StoreError> {
-        let entry = self.known(change, remote)?;
+        let entry = &*self.known(change, remote).await?;
         if name.is_none() && self.world.same_bytes(change, entry).await {
             self.finish(change, step, Some(entry), None).await?;
             return Ok(Acted::Again);
@@ -185,7 +196,7 @@ impl Uploader {
         let Ok(_permit) = self.uploads.acquire().await else {
             return Ok(Acted::Rest);
         };
-        let source = self.world.source(change, remote).await?;
+        let source = self.world.source(change, Some(entry)).await?;
         let base = match &change.staged {
             Some(staged) => staged.base.as_ref(),
             None => Some(&entry.version),
@@ -205,7 +216,7 @@ impl Uploader {
         name: &Name,
         remote: Option<&Entry>,
     ) -> Result<Acted, StoreError> {
-        let old = self.known(change, remote)?;
+        let old = &*self.known(change, remote).await?;
         let renames = change.placing.as_ref().is_some_and(|p| p.is_moved());
         if change.staged.is_some() && !renames && self.world.same_bytes(change, old).await {
             self.finish(change, &Step::Replace { name: None }, Some(old), None)
@@ -225,7 +236,7 @@ impl Uploader {
         if fresh.version != base && !self.store.was_unfinished(&base) {
             return Err(StoreError::new(ErrorKind::Conflict, "replace", old.id.as_str()));
         }
-        let source = self.world.source(change, remote).await?;
+        let source = self.world.source(change, Some(old)).await?;
         let mut fields: FieldChanges = fresh.writable_values().collect();
         fields.extend(change.fields.clone());
         let progress = self.progress(change, Publishing::Makes, &source.fingerprint);
@@ -245,7 +256,7 @@ impl Uploader {
         (name, left, entered, swapping): (Option<&Name>, &[ItemId], &[ItemId], bool),
         remote: Option<&Entry>,
     ) -> Result<Acted, StoreError> {
-        let entry = self.known(change, remote)?;
+        let entry = &*self.known(change, remote).await?;
         let links = change.kind == Kind::File && self.capabilities().links == Support::Yes;
         if links && left.is_empty() && name.is_none() && entered.len() == 1 {
             let told = self.store.link(entry, &entered[0]).await?;

@@ -214,7 +214,7 @@ impl Uploader {
     }
 
     async fn relocate_together(&self, members: &[Member], into: &ItemId) -> Vec<Result<(), StoreError>> {
-        let entries = match known(self, members) {
+        let entries = match known(members) {
             Ok(entries) => entries,
             Err(alone) => return alone,
         };
@@ -223,7 +223,7 @@ impl Uploader {
     }
 
     async fn set_fields_together(&self, members: &[Member], fields: &FieldChanges) -> Vec<Result<(), StoreError>> {
-        let entries = match known(self, members) {
+        let entries = match known(members) {
             Ok(entries) => entries,
             Err(alone) => return alone,
         };
@@ -235,7 +235,7 @@ impl Uploader {
     }
 
     async fn remove_together(&self, members: &[Member]) -> Vec<Result<(), StoreError>> {
-        let entries = match known(self, members) {
+        let entries = match known(members) {
             Ok(entries) => entries,
             Err(alone) => return alone,
         };
@@ -280,11 +280,8 @@ impl Member {
 }
 
 /// What the store is known to hold of all of them; when that is not known of one, each finds out alone.
-fn known(uploader: &Uploader, members: &[Member]) -> Result<Vec<Entry>, Vec<Result<(), StoreError>>> {
-    let entries: Vec<Entry> = members
-        .iter()
-        .filter_map(|m| uploader.known(&m.change, m.remote.as_deref()).ok().cloned())
-        .collect();
+fn known(members: &[Member]) -> Result<Vec<Entry>, Vec<Result<(), StoreError>>> {
+    let entries: Vec<Entry> = members.iter().filter_map(|m| m.remote.as_deref().cloned()).collect();
     match entries.len() == members.len() {
         true => Ok(entries),
         false => Err(members.iter().map(|_| Ok(())).collect()),

@@ -191,6 +191,7 @@ impl Vfs {
 
     /// Tries parked changes again (all of them, or one). Answers how many.
     pub async fn retry(&self, id: Option<u64>) -> Result<usize> {
+        self.blocking(move |vfs| vfs.secure_unfinished(id)).await?;
         self.decide(Durability::Synced, move |d| {
             let wanted = |c: &&std::sync::Arc<Change>| id.is_none_or(|id| c.ino.0 == id);
             let changes: Vec<Change> = d.overlay().iter().filter(wanted).map(|c| Change::clone(c)).collect();
@@ -212,6 +213,7 @@ impl Vfs {
                     State::Settling { .. } | State::Held | State::Conflict { .. } | State::Local { .. } => continue,
                 }
                 if let Some(staged) = &mut change.staged {
+                    staged.size = d.vfs.staged_len(staged);
                     staged.phase = Phase::Closed;
                 }
                 change.ready_at = d.now;

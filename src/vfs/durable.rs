@@ -38,15 +38,11 @@ impl Vfs {
         body.complete(self.config.deadline).await?;
         if file.is_ghost() {
             body.sync().await?;
-        } else {
-            let (ino, mtime) = (file.ino, file.mtime());
-            let ticket = self.blocking(move |vfs| vfs.tell_closed(ino, &body, mtime)).await?;
-            if let Some(ticket) = ticket {
-                ticket.wait().await?;
-            }
+            file.flushed(seen);
+            return Ok(());
         }
-        file.flushed(seen);
-        Ok(())
+        let file = file.clone();
+        self.blocking(move |vfs| vfs.close_durably(&file, &body, seen)).await
     }
 
     /// The same where nothing has to be fetched and nobody else is at it; `None` where it is. Blocks.
@@ -61,11 +57,38 @@ impl Vfs {
         if file.is_ghost() || !body.is_complete() {
             return Ok(None);
         }
-        if let Some(ticket) = self.tell_closed(file.ino, &body, file.mtime())? {
-            ticket.wait_blocking()?;
+        self.close_durably(file, &body, seen).map(Some)
+    }
+
+    /// Makes a whole body durable with the change that says so, or takes back what was said. Blocks.
+    fn close_durably(&self, file: &Arc<OpenFile>, body: &Arc<Body>, seen: u64) -> Result<()> {
+        let told = self.tell_closed(file.ino, body, file.mtime());
+        let told = told.and_then(|ticket| Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?));
+        file.set_failed(told.is_err());
+        match &told {
+            Ok(()) => file.flushed(seen),
+            // The program hears that its save failed, so it must not be sent as if it had not.
+            Err(_) => self.take_back_close(file.ino, body),
         }
-        file.flushed(seen);
-        Ok(Some(()))
+        told
+    }
+
+    fn take_back_close(&self, ino: Ino, body: &Body) {
+        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let taken_back = self.decide_now(Durability::Written, move |d| {
+            let change = d.overlay().get(ino).map(|change| Change::clone(change));
+            let Some(mut change) = change else { return Ok(()) };
+            if let Some(staged) = change.staged.as_mut().filter(|staged| staged.body == id) {
+                staged.phase = Phase::Open;
+                staged.generation += 1;
+                d.write(Write::Put(Box::new(change)));
+            }
+            Ok(())
+        });
+        let written = taken_back.and_then(|((), ticket)| Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?));
+        if let Err(error) = written {
+            tracing::error!(ino = ino.0, "the journal does not know of a close that failed: {error}");
+        }
     }
 
     /// Says in the journal that a body is as its program left it, with the bytes or after they were synced. Blocks.
@@ -127,6 +150,18 @@ impl Vfs {
             ticket.wait().await?;
         }
         Ok(())
+    }
+
+    /// What nobody closed is to be sent as it is (all of that, or one), so its bytes must be on the disk. Blocks.
+    pub(super) fn secure_unfinished(&self, ino: Option<u64>) -> Result<()> {
+        let ids: Vec<BodyId> = {
+            let guard = self.journal.lock();
+            let wanted = guard.overlay().iter().filter(|c| ino.is_none_or(|ino| c.ino.0 == ino));
+            let staged = wanted.filter_map(|change| change.staged.as_ref());
+            let open = staged.filter(|staged| staged.phase == Phase::Open && staged.whole);
+            open.filter_map(|staged| BodyId::parse(&staged.body)).collect()
+        };
+        Ok(self.cache.sync_staged(&ids)?)
     }
 
     /// After a restart: files that were closed and perhaps never reached the disk get their bytes back.

@@ -50,7 +50,7 @@ impl Vfs {
             return Err(error);
         }
         let io = self.io_mode(&file, how).await;
-        let fh = self.handles.add_file(file, how);
+        let fh = self.handles.add_file(file, how, caller.pid);
         Ok(Opened {
             fh,
             io,
@@ -139,7 +139,7 @@ impl Vfs {
         let attr = self.attr(file.ino)?;
         let how = OpenHow { write: true, ..how };
         let opened = Opened {
-            fh: self.handles.add_file(file, how),
+            fh: self.handles.add_file(file, how, caller.pid),
             io: IoMode::KeepCache,
             no_flush: false,
             is_new: true,
@@ -382,7 +382,7 @@ impl Vfs {
         if for_writing && let Err(error) = self.end_copying(file).await {
             tracing::error!(ino = file.ino.0, "an unfinished copy could not be completed: {error}");
         }
-        if for_writing && file.writing() == Writing::Dirty && !file.is_killed() {
+        if for_writing && file.writing() == Writing::Dirty && !file.is_killed() && !file.has_failed() {
             // mmap stores may come after the last flush.
             if let Err(error) = self.make_durable(file).await {
                 tracing::error!(
@@ -410,13 +410,21 @@ impl Vfs {
 
     /// The last writer closed: the quiet time begins.
     async fn writing_is_over(&self, file: &Arc<OpenFile>) {
-        let (ino, killed) = (file.ino, file.is_killed() && file.writing() == Writing::Dirty);
+        let unfinished = match file.writing() == Writing::Dirty {
+            true if file.is_killed() => Some("the program that wrote it was killed before it finished"),
+            true if file.has_failed() => Some("its close failed on this machine's disk; retry to send it as it is"),
+            _ => None,
+        };
+        let ino = file.ino;
         let scheduled = self
             .decide(Durability::Written, move |d| {
                 let Some(change) = d.overlay().get(ino).cloned() else {
                     return Ok(());
                 };
                 let mut change = Change::clone(&change);
+                if let Some(staged) = &mut change.staged {
+                    staged.size = d.vfs.staged_len(staged);
+                }
                 let empty = change.staged.as_ref().is_some_and(|s| s.size == 0);
                 let quiet = if empty {
                     d.vfs.config.quiet_empty
@@ -433,10 +441,9 @@ impl Vfs {
                 if d.vfs.config.commit == Commit::Close && !refused && change.attempts == 0 {
                     change.ready_at = d.now;
                 }
-                if killed {
-                    change.state = State::Parked {
-                        reason: "the program that wrote it was killed before it finished".into(),
-                    };
+                if let Some(reason) = unfinished {
+                    change.last_error = Some(reason.into());
+                    change.state = State::Parked { reason: reason.into() };
                 }
                 if let State::Local {
                     why: LocalReason::Empty,
@@ -479,6 +486,14 @@ impl Inner {
         match (&node.change, self.journal.change(node.ino)) {
             (Some(then), Some(now)) => !Arc::ptr_eq(then, &now),
             (then, now) => then.is_some() != now.is_some(),
+        }
+    }
+
+    /// How long a staged body is. Of one that was never closed the journal only knows how long it was at first.
+    pub(super) fn staged_len(&self, staged: &Staged) -> u64 {
+        match std::fs::metadata(self.staging_dir.join(&staged.body)) {
+            Ok(file) if staged.phase == Phase::Open && staged.whole => file.len(),
+            Ok(_) | Err(_) => staged.size,
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) struct FileHandle {
     pub file: Arc<OpenFile>,
     pub how: OpenHow,
     pub reader: Reader,
+    /// The thread that opened it.
+    pub opener: u32,
 }
 
 /// One `opendir`: the folder as it was when the reading began.
@@ -41,7 +43,7 @@ impl Handles {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow) -> Fh {
+    pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow, opener: u32) -> Fh {
         let fh = self.fresh();
         self.files.lock().insert(
             fh,
@@ -49,6 +51,7 @@ impl Handles {
                 file,
                 how,
                 reader: Reader::new(),
+                opener,
             }),
         );
         fh

@@ -14,7 +14,7 @@ use crate::store::ErrorKind;
 use super::handles::FileHandle;
 use super::opens::{Copying, OpenFile, TakenBy, Writing};
 use super::vfs::Vfs;
-use super::who::is_killed;
+use super::who::{are_apart, is_killed};
 use super::{Allocate, Caller, Commit, Error, Fh, Result, SeekFor};
 
 /// Whether a failed read says that the entry is out of date: other bytes, not there yet, or gone.
@@ -119,7 +119,8 @@ impl Vfs {
             return Ok(Some(()));
         }
         let file = &handle.file;
-        if file.copying().is_some() || self.config.commit == Commit::Close || is_killed(caller.pid) {
+        let needs_more = file.copying().is_some() || self.config.commit == Commit::Close;
+        if needs_more || is_killed(caller.pid) || are_apart(caller.pid, handle.opener) {
             return Ok(None);
         }
         match file.writing() {
@@ -144,6 +145,11 @@ impl Vfs {
         if handle.file.writing() == Writing::Dirty && is_killed(caller.pid) {
             handle.file.set_killed();
             return Ok(());
+        }
+        if handle.file.writing() == Writing::Dirty && are_apart(caller.pid, handle.opener) {
+            // A child lets go of a file that its parent may go on writing: the bytes are durable, and not yet a save.
+            handle.file.body().sync().await?;
+            return Ok(self.journal.sync().wait().await?);
         }
         self.make_durable(&handle.file).await?;
         match self.config.commit {

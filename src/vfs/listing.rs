@@ -483,6 +483,20 @@ impl Vfs {
         .await
     }
 
+    /// The item behind a node that the catalog does not know: perhaps the catalog was lost, and only the store can tell. Until
+    /// it does, the item counts as there: what is unknown is not gone.
+    pub(super) async fn recall(&self, ino: Ino) -> Option<ItemId> {
+        let id = self
+            .blocking(move |vfs| Ok(vfs.journal.item(ino)?))
+            .await
+            .ok()
+            .flatten()?;
+        match self.stat_now(ino, &id).await {
+            Err(Error::Store(error)) if error.is_not_found() => None,
+            Ok(_) | Err(_) => Some(id),
+        }
+    }
+
     /// An item with all its fields, as [`Vfs::stat_now`] tells it. What the same answer tells of others is kept, so that
     /// nobody asks for them again.
     pub(super) async fn detailed(&self, ino: Ino, item: &Entry) -> Result<Arc<Entry>> {

@@ -41,6 +41,8 @@ struct State {
     /// No longer in the tree.
     ghost: Option<Ghost>,
     killed: bool,
+    /// A program was told that its bytes could not be made durable.
+    failed: bool,
     urgent: bool,
     copying: Option<Copying>,
 }
@@ -93,6 +95,7 @@ impl OpenFile {
             mtime: None,
             ghost: None,
             killed: false,
+            failed: false,
             urgent: false,
             copying: None,
         };
@@ -222,6 +225,14 @@ impl OpenFile {
 
     pub fn is_killed(&self) -> bool {
         self.state.lock().killed
+    }
+
+    pub fn set_failed(&self, failed: bool) {
+        self.state.lock().failed = failed;
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.state.lock().failed
     }
 
     /// It left the tree, as `attr`; its handles live on.

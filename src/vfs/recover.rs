@@ -20,6 +20,9 @@ impl Vfs {
             let mut writes = vfs.settled_unseen()?;
             for mut change in unfinished {
                 let staged = change.staged.clone();
+                if let Some(staged) = &mut change.staged {
+                    staged.size = vfs.staged_len(staged);
+                }
                 let junk = matches!(change.state, State::Local { .. });
                 let reason = match staged.is_some_and(|s| s.whole) {
                     true => "it was still being written when assetfs ended; retry to send it as it is",

@@ -12,6 +12,13 @@ pub fn process_of(pid: u32) -> u32 {
     ProcessStatus::of(pid).number("Tgid").unwrap_or(pid)
 }
 
+/// Whether two threads are known to belong to different processes.
+pub fn are_apart(one: u32, other: u32) -> bool {
+    // 0 is nobody whom the system tells of.
+    let process = |pid| ProcessStatus::of(pid).number::<u32>("Tgid").filter(|_| pid != 0);
+    one != other && matches!((process(one), process(other)), (Some(one), Some(other)) if one != other)
+}
+
 /// Whether the thread is dying of a signal. Its files are closed by the system then, and what it wrote may be half.
 pub fn is_killed(pid: u32) -> bool {
     // Who dies has given back its memory before its files are closed; who becomes another program has new memory by then.
@@ -43,6 +50,9 @@ mod tests {
         assert_eq!(process_of(std::process::id()), std::process::id());
         assert!(!is_killed(std::process::id()));
         assert_eq!(process_of(0), 0);
+        let others = [0, 1, std::process::id()];
+        let apart = others.map(|pid| are_apart(std::process::id(), pid));
+        assert_eq!(apart, [false, true, false]);
     }
 
     #[test]

@@ -39,7 +39,11 @@ fn local(operation: &'static str, item: &str, error: Error) -> StoreError {
 #[async_trait]
 impl World for Vfs {
     async fn item_of(&self, ino: Ino) -> Option<ItemId> {
-        self.blocking(move |vfs| Ok(vfs.node(ino)?.id)).await.ok().flatten()
+        let known = self.blocking(move |vfs| Ok(vfs.node(ino)?.id)).await;
+        match known {
+            Ok(id) => id,
+            Err(_) => self.recall(ino).await,
+        }
     }
 
     async fn entry(&self, id: &ItemId) -> Option<Arc<Entry>> {

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::rig::{ME, Rig, name, start_on};
 use crate::journal::{HELD_BYTES_EACH_MAX, UploaderConfig};
-use crate::store::memory as presets;
+use crate::store::memory::{self as presets, Fault};
+use crate::store::{ErrorKind, Retry};
 use crate::vfs::{OpenHow, VfsConfig};
 
 const HOW: OpenHow = OpenHow {
@@ -120,6 +121,27 @@ async fn a_file_that_was_being_written_again_is_kept_aside_as_it_was() {
     assert!(rig.vfs.journal.held().expect("read").is_empty());
 }
 
+/// The journal does not know how long a file is that nobody has closed: of one that was sent as it is, on the user's word,
+/// nothing arrived but what was there when its writing began.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_finished_is_sent_with_all_its_bytes_when_the_user_says_so() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    let text: String = "all of it ".repeat(500);
+    let created = rig
+        .vfs
+        .create(ME, crate::model::Ino::ROOT, &name("a.txt"), 0o644, HOW)
+        .await;
+    let (attr, opened) = created.expect("create");
+    let written = rig.vfs.write(opened.fh, 0, Bytes::from(text.clone())).await;
+    written.expect("write");
+    rig.crash().await;
+    let shown = rig.vfs.getattr(attr.ino, None).await.expect("there");
+    assert_eq!(shown.size, text.len() as u64);
+    assert_eq!(rig.vfs.retry(None).await.expect("retried"), 1);
+    rig.settle().await;
+    assert_eq!(rig.stored(), [("/a.txt".to_owned(), Some(text.into_bytes()))].into());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_lets_go_of_what_has_been_synced() {
     let mut rig = Rig::new(presets::like_imagerelay()).await;
@@ -145,4 +167,69 @@ async fn the_journal_lets_go_of_what_has_been_synced() {
     let before = rig.tree().await;
     rig.crash().await;
     assert_eq!(rig.tree().await, before);
+}
+
+/// The catalog may be deleted, and a loss of power may take what it had not synced. What waited in a folder was parked then
+/// as if somebody had removed the folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_a_folder_is_sent_there_although_the_catalog_was_lost() {
+    for capabilities in [presets::whole(), presets::like_imagerelay(), presets::like_flextype()] {
+        let label = capabilities.label;
+        let mut rig = Rig::new(capabilities).await;
+        for folder in ["kept", "removed"] {
+            rig.mkdir(folder).await.expect(label);
+            rig.write(&format!("{folder}/old.txt"), b"old").await.expect(label);
+        }
+        rig.settle().await;
+        rig.write("kept/new.txt", b"new").await.expect(label);
+        rig.write("kept/old.txt", b"its next version").await.expect(label);
+        rig.write("removed/new.txt", b"new too").await.expect(label);
+        rig.vfs.stop().await;
+        for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+            crate::disk::remove_if_there(&rig.dir().join("cache").join(file)).expect("removed");
+        }
+        let remote = rig.store.remote();
+        let removed = remote.find("removed").expect(label);
+        remote.remove(&removed.id).expect(label);
+        rig.crash().await;
+        rig.clock.advance(Duration::from_secs(3));
+        rig.rest().await;
+        rig.settle().await;
+        let stored = rig.stored();
+        assert_eq!(stored["/kept/new.txt"].as_deref(), Some(&b"new"[..]), "{label}");
+        assert_eq!(
+            stored["/kept/old.txt"].as_deref(),
+            Some(&b"its next version"[..]),
+            "{label}"
+        );
+        assert_eq!(stored.len(), 3, "{label}: {stored:?}");
+        let parked = rig.vfs.queue(None).await.expect(label);
+        assert_eq!(parked.len(), 1, "{label}: {parked:?}");
+    }
+}
+
+/// Nobody knows whether the folder is still there while the store cannot be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_parked_for_want_of_a_folder_that_cannot_be_asked_for() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    rig.mkdir("folder").await.expect("mkdir");
+    rig.settle().await;
+    rig.write("folder/new.txt", b"new").await.expect("write");
+    rig.vfs.stop().await;
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        crate::disk::remove_if_there(&rig.dir().join("cache").join(file)).expect("removed");
+    }
+    rig.crash().await;
+    rig.store
+        .faults()
+        .everything(Some(Fault::Fail(ErrorKind::Network, Retry::Never)));
+    for _ in 0..10 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("a report");
+    assert_eq!((report.parked, report.pending), (0, 1), "{:?}", report.problems);
+    rig.store.faults().everything(None);
+    rig.settle().await;
+    assert_eq!(rig.stored()["/folder/new.txt"].as_deref(), Some(&b"new"[..]));
 }

@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::rig::Rig;
+use bytes::Bytes;
+
+use super::rig::{ME, Rig};
+use crate::cache::BodyState;
 use crate::journal::{Phase, World};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{Capabilities, CreateFile};
+use crate::vfs::opens::TakenBy;
+use crate::vfs::{Error, OpenHow};
 
 /// Between the journal's note of a new file and its being counted as open, the uploader took its writer for dead, and the
 /// file was parked although it was closed in the end.
@@ -83,4 +88,93 @@ async fn what_only_the_catalog_has_heard_of_is_not_made_again() {
         let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect(label);
         assert_eq!((report.parked, report.held), (0, 0), "{label}: {:?}", report.problems);
     }
+}
+
+/// A file left the tree between the look at whether it is still there and the first change of its bytes: that would have
+/// been sent over what had taken its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_leaves_the_tree_while_its_writing_begins_is_not_sent() {
+    for by in [TakenBy::Others, TakenBy::Us] {
+        let rig = Rig::new(presets::whole()).await;
+        let remote = rig.store.remote();
+        let id = remote.put(&remote.root(), "a.txt", &b"theirs"[..]).expect("put").id;
+        let attr = rig.at("a.txt").await.expect("there");
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let fh = rig.vfs.open(ME, attr.ino, how).await.expect("opens").fh;
+        let vfs = rig.vfs.clone();
+        let (runtime, opened) = (
+            tokio::runtime::Handle::current(),
+            vfs.opens.get(attr.ino).expect("open"),
+        );
+        let begun = tokio::task::spawn_blocking(move || {
+            // As whoever takes it out of the tree does: under the tree's lock, for which the writer waits behind its look.
+            let _tree = vfs.journal.lock();
+            let writer = vfs.clone();
+            let writing = runtime.spawn(async move { writer.write(fh, 0, Bytes::from("ours")).await });
+            while !matches!(opened.body().state(), BodyState::Dirty { .. }) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened.detach(Some(attr), by);
+            writing
+        });
+        let written = begun.await.expect("detached").await.expect("no panic");
+        match by {
+            TakenBy::Others => assert!(matches!(written, Err(Error::Stale)), "{written:?}"),
+            TakenBy::Us => assert_eq!(written.expect("it lives on without a name"), 4),
+        }
+        assert!(rig.vfs.journal.change(attr.ino).is_none(), "{by:?}");
+        rig.vfs.flush(ME, fh).await.expect("flush");
+        rig.vfs.release(fh).await;
+        rig.settle().await;
+        assert_eq!(remote.bytes(&id).as_deref(), Some(&b"theirs"[..]), "{by:?}");
+        let staged = std::fs::read_dir(rig.dir().join("state/staging")).expect("a folder");
+        assert_eq!(staged.count(), 0, "{by:?}");
+        assert_eq!(rig.read("a.txt").await.expect("read"), b"theirs", "{by:?}");
+    }
+}
+
+/// A program that is started while another one writes closes what it was given of that one's files. That is no save: half
+/// the bytes would have been sent when the daemon died before the rest came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_only_a_child_has_closed_is_kept_aside_after_a_crash() {
+    let mine = crate::vfs::Caller {
+        pid: std::process::id(),
+        ..ME
+    };
+    let child = crate::vfs::Caller { pid: 1, ..ME };
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let mut rig = Rig::new(presets::whole()).await;
+    let write = async |rig: &Rig, file: &str| {
+        let root = crate::model::Ino::ROOT;
+        let created = rig.vfs.create(mine, root, &super::rig::name(file), 0o644, how).await;
+        let fh = created.expect("create").1.fh;
+        rig.vfs.write(fh, 0, Bytes::from("half")).await.expect("write");
+        assert!(
+            rig.vfs.flush_quickly(child, fh).expect("flush").is_none(),
+            "more is to be done"
+        );
+        rig.vfs.flush(child, fh).await.expect("flush");
+        fh
+    };
+    let whole = write(&rig, "whole.txt").await;
+    rig.vfs.write(whole, 4, Bytes::from(" and half")).await.expect("write");
+    rig.vfs.flush(mine, whole).await.expect("flush");
+    let inherited = write(&rig, "inherited.txt").await;
+    // The child had the last descriptor.
+    rig.vfs.release(inherited).await;
+    write(&rig, "half.txt").await;
+    rig.crash().await;
+    rig.clock.advance(Duration::from_secs(60));
+    rig.settle().await;
+    let stored: Vec<String> = rig.stored().into_keys().collect();
+    assert_eq!(stored, ["/inherited.txt", "/whole.txt"]);
+    assert_eq!(rig.read("half.txt").await.expect("read"), b"half");
+    let parked = rig.vfs.queue(None).await.expect("a queue");
+    assert_eq!(parked.len(), 1, "{parked:?}");
 }
