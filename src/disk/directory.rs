@@ -4,15 +4,30 @@ use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+use super::durable::sync_dir;
 use super::error::{Named, Result};
 
-/// Makes `folder`, and what is missing above it, with mode 0700; an existing one is brought to that mode.
+/// Makes `folder`, and what is missing above it, with mode 0700; an existing one is brought to that mode. What was made is
+/// there after a loss of power, and with it what will be synced inside.
 pub fn create_private_dir(folder: &Path) -> Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
         .named("create", folder)?;
+    for above in missing.into_iter().filter_map(Path::parent) {
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        // Not every file system can be asked for that, and not everybody may ask.
+        if let Err(error) = sync_dir(above) {
+            tracing::debug!("a new folder may not outlive a loss of power: {error}");
+        }
+    }
     let mode = std::fs::metadata(folder).named("look at", folder)?.permissions().mode() & 0o777;
     if mode != 0o700 {
         std::fs::set_permissions(folder, Permissions::from_mode(0o700)).named("protect", folder)?;
