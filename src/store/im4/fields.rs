@@ -122,6 +122,8 @@ pub(super) struct Wishes {
     /// Parameters of `set-metadata`.
     pub(super) metadata: Vec<(&'static str, String)>,
     pub(super) sortcode: Option<i64>,
+    /// The sortcode is only that of the file which a new one takes the place of: where it cannot be set, the new one is last.
+    pub(super) sortcode_may_fail: bool,
     /// A preset, or `clear`.
     pub(super) filter: Option<String>,
 }
@@ -196,10 +198,12 @@ pub(super) fn of_new_file(item: &Entry, changes: &FieldChanges) -> Result<Wishes
     let kept = changes
         .iter()
         .filter(|(name, values)| settable(name) && !values.is_empty());
-    wishes(
-        item,
-        &kept.map(|(name, values)| (name.clone(), values.clone())).collect(),
-    )
+    let kept = kept.map(|(name, values)| (name.clone(), values.clone())).collect();
+    let wishes = wishes(item, &kept)?;
+    Ok(Wishes {
+        sortcode_may_fail: wishes.sortcode.is_some(),
+        ..wishes
+    })
 }
 
 /// Whether the changes could be made.

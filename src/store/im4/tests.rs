@@ -356,6 +356,24 @@ async fn a_new_file_takes_its_fields_along() {
     }
 }
 
+/// An overwrite in a category of more files than can be named in one address failed when its bytes had arrived, since it could
+/// not be put into the old one's place.
+#[tokio::test]
+async fn a_new_file_in_a_category_that_is_too_large_to_be_sorted_comes_last() {
+    let s = setup().await;
+    for number in 0..705 {
+        s.put(1, &format!("{number}.jpg"), b"x");
+    }
+    let made = s
+        .create("category:12-1", "0.jpg", b"new", &change("sortcode", "1"))
+        .await
+        .unwrap();
+    assert_eq!(made.size, Some(3));
+    let entry = s.store.stat(&made.id).await.unwrap();
+    let refused = s.store.set_fields(&[entry], &change("sortcode", "1")).await;
+    assert_eq!(kind(refused), ErrorKind::Invalid, "who asks for it is told");
+}
+
 #[tokio::test]
 async fn an_upload_whose_answer_was_lost_is_found_again_and_not_repeated() {
     let s = setup().await;

@@ -193,7 +193,12 @@ pub(super) async fn apply(api: &Api, memory: &Memory, project: u64, ids: &[u64],
     }
     if let Some(sortcode) = wishes.sortcode {
         for id in ids {
-            set_sortcode(api, memory, project, *id, sortcode).await?;
+            match set_sortcode(api, memory, project, *id, sortcode).await {
+                Err(error) if wishes.sortcode_may_fail && error.kind == ErrorKind::Invalid => {
+                    tracing::info!("a new file comes last in its category: {error}");
+                }
+                done => done?,
+            }
         }
     }
     if let Some(preset) = &wishes.filter {
