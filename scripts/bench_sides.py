@@ -84,6 +84,34 @@ def resident_mib(process, field="VmRSS"):
         return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
 
 
+# A disk of a shelf, not of a machine room: each sync takes its time, and one waits for the other. Loaded into the daemon.
+SLOW_SYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
+static int slowly(const char *name, int fd) {
+    int (*sync)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
+    pthread_mutex_lock(&disk);
+    usleep(SYNC_MS * 1000);
+    int done = sync(fd);
+    pthread_mutex_unlock(&disk);
+    return done;
+}
+int fsync(int fd) { return slowly("fsync", fd); }
+int fdatasync(int fd) { return slowly("fdatasync", fd); }
+"""
+
+
+def slow_sync(base, milliseconds):
+    """Builds what makes each sync of a program take so long. Answers its path, for LD_PRELOAD."""
+    built = f"{base}/slow-sync.so"
+    subprocess.run(["cc", "-shared", "-fPIC", f"-DSYNC_MS={milliseconds}", "-o", built, "-x", "c", "-", "-ldl", "-lpthread"],
+                   input=SLOW_SYNC, text=True, check=True, timeout=60)
+    return built
+
+
 class Native:
     def __init__(self, root):
         self.root = root
@@ -115,7 +143,7 @@ class Ours:
         cleanups.append(self.server.kill)
         self.url = self.server.stdout.readline().strip()
         self.origin = self.url.removesuffix("/api/v2")
-        self.daemon = None
+        self.daemon, self.preload = None, None
         cleanups.append(self.unmount)
 
     def control(self, path, body=None):
@@ -161,7 +189,7 @@ class Ours:
                 [*as_user(self.user), BINARY, "mount", "-f", *self.places()]
                 + ["-o", f"rate={self.rate},poll=0,list-ttl=1h,cache-size=20G" + (",allow-other" if self.user is None else "")]
                 + [f"imagerelay+{self.url}", self.root],
-                stdout=log, stderr=log, env=self.environment())
+                stdout=log, stderr=log, env={**self.environment(), **({"LD_PRELOAD": self.preload} if self.preload else {})})
         wait_for("assetfs mount", lambda: self.root in open("/proc/self/mounts").read() or self.daemon.poll() is not None)
         if self.daemon.poll() is not None:
             raise RuntimeError(f"assetfs did not mount: {open(f'{self.base}/log').read()[-400:]}")

@@ -159,8 +159,8 @@ def do_save(source, folder):
     return timed(work)
 
 
-def do_writers(folder, count, bytes_each, writers):
-    """As many new files, by several processes at a time."""
+def do_writers(folder, count, bytes_each, writers, sync):
+    """As many new files, by several processes at a time; "sync": each made durable before it is closed."""
     os.makedirs(folder)
     data, ready = os.urandom(int(bytes_each)), multiprocessing.Barrier(int(writers) + 1)
 
@@ -169,6 +169,8 @@ def do_writers(folder, count, bytes_each, writers):
         for number in range(first, int(count), int(writers)):
             file = os.open(f"{folder}/new-{number:05}.bin", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             os.write(file, data)
+            if sync == "sync":
+                os.fsync(file)
             os.close(file)
 
     processes = [multiprocessing.get_context("fork").Process(target=write, args=(first,)) for first in range(int(writers))]

@@ -1,29 +1,24 @@
-//! Memory for answers to reads: bounded in all, and used again, because fresh memory costs as much as the copy into it.
+//! Memory for answers to reads: bounded in all, and used again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::{CacheError, Result};
+use crate::disk::{Buffer, Buffers};
 
-/// Buffers from this size on are kept for the next answer.
-const KEPT_BYTES_MIN: usize = 256 << 10;
-/// How many are kept.
-const KEPT_MAX: usize = 4;
+use super::error::{CacheError, Result};
 
 /// The memory for all answers.
 pub(super) struct Answers {
     room: Arc<Semaphore>,
-    kept: Arc<Mutex<Vec<Vec<u8>>>>,
+    buffers: Buffers,
     kib_max: u32,
 }
 
 /// An empty buffer, with the right to fill it.
 pub(super) struct Blank {
-    bytes: Vec<u8>,
-    kept: Arc<Mutex<Vec<Vec<u8>>>>,
+    buffer: Buffer,
     _room: OwnedSemaphorePermit,
 }
 
@@ -32,7 +27,7 @@ impl Answers {
     pub(super) fn new(kib: usize) -> Self {
         Self {
             room: Arc::new(Semaphore::new(kib)),
-            kept: Arc::default(),
+            buffers: Buffers::default(),
             kib_max: u32::try_from(kib).unwrap_or(u32::MAX),
         }
     }
@@ -42,12 +37,8 @@ impl Answers {
         let kib = u32::try_from(len >> 10).unwrap_or(u32::MAX).min(self.kib_max);
         let room = self.room.clone().acquire_many_owned(kib);
         let room = room.await.map_err(|_| CacheError::Stopped)?;
-        let mut bytes = self.kept.lock().pop().unwrap_or_default();
-        bytes.clear();
-        bytes.reserve_exact(len);
         Ok(Blank {
-            bytes,
-            kept: self.kept.clone(),
+            buffer: self.buffers.empty(len),
             _room: room,
         })
     }
@@ -56,26 +47,14 @@ impl Answers {
 impl Blank {
     /// Lets `fill` fill it, and makes an answer of it; its memory is free again when that has been dropped.
     pub(super) fn filled(mut self, fill: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
-        fill(&mut self.bytes)?;
+        fill(self.buffer.bytes())?;
         Ok(Bytes::from_owner(self))
     }
 }
 
 impl AsRef<[u8]> for Blank {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Blank {
-    fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() >= KEPT_BYTES_MIN {
-            let mut kept = self.kept.lock();
-            if kept.len() < KEPT_MAX {
-                kept.push(bytes);
-            }
-        }
+        self.buffer.as_ref()
     }
 }
 
@@ -83,8 +62,8 @@ impl Drop for Blank {
 mod tests {
     use super::*;
 
-    fn full(blank: Blank, byte: u8) -> Bytes {
-        let len = blank.bytes.capacity();
+    fn full(mut blank: Blank, byte: u8) -> Bytes {
+        let len = blank.buffer.bytes().capacity();
         let fill = |bytes: &mut Vec<u8>| {
             bytes.resize(len, byte);
             Ok(())
@@ -102,7 +81,7 @@ mod tests {
         assert!(first.iter().all(|byte| *byte == 1) && second.iter().all(|byte| *byte == 2));
         drop(second);
         assert!(third.await.is_ok());
-        assert_eq!(answers.kept.lock().len(), 1, "the one that was dropped unsent");
+        assert_eq!(answers.buffers.kept(), 1, "the one that was dropped unsent");
         let huge = answers.blank(1 << 30);
         drop(first);
         assert!(huge.await.is_ok(), "one that never fits waits for all the others");

@@ -2,6 +2,7 @@
 //!
 //! What is written through here is either all there after a crash or not at all; every error names its file.
 
+mod buffers;
 mod copy;
 mod directory;
 mod durable;
@@ -14,6 +15,7 @@ mod reserve;
 mod space;
 mod sparse;
 
+pub use buffers::{Buffer, Buffers};
 pub use copy::{copy_contents, copy_range};
 pub use directory::create_private_dir;
 pub use durable::{remove_if_there, rename, rename_durable, set_mtime, sync_data, sync_dir, write_atomic};

@@ -15,6 +15,7 @@ use super::modes::{Grant, Modes, Wish};
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
 use super::underway::Underway;
+use crate::disk::Buffers;
 use crate::http::with_context;
 use crate::model::{Ino, XATTR_BYTES_MAX};
 use crate::telemetry::Operations;
@@ -35,6 +36,8 @@ pub struct Adapter {
     pub(super) programs: Arc<Programs>,
     operations: Arc<Operations>,
     underway: Arc<Underway>,
+    /// For what is written.
+    pub(super) buffers: Buffers,
     /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
     pub(super) stack_depth: u32,
 }
@@ -50,6 +53,7 @@ impl Adapter {
             programs: Arc::new(programs),
             operations,
             underway: Arc::default(),
+            buffers: Buffers::default(),
             stack_depth,
         }
     }

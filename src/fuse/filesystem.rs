@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
@@ -296,7 +295,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
+        let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
         let (quick, bytes) = (self.vfs.clone(), data.clone());
         self.serve_quickly(
             req,

@@ -1,5 +1,6 @@
 //! The store against the built-in site.
 
+mod cut_off;
 mod quirks;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::emulator::flextype::{
 };
 use crate::http::{Client, LocalBudget, Secret};
 use crate::model::{ContentVersion, Entry, FieldChanges, ItemId, Kind, ManualClock, Name, SystemClock, Timestamp};
-use crate::store::{Body, ErrorKind, Placement, Progress, Result, Resume, Store, StoreError, UploadProgress};
+use crate::store::{Body, ErrorKind, Placement, Result, Store, StoreError, UploadProgress};
 
 struct Setup {
     site: Running,
@@ -245,127 +246,6 @@ async fn new_content_keeps_the_metadata_and_never_overwrites_a_newer_version() {
         .unwrap();
     assert_eq!(both.id, id("file:/Prices.txt"));
     assert_eq!(s.paths(), ["Prices.txt"]);
-}
-
-/// Keeps notes like the journal does, and cancels when told.
-#[derive(Default)]
-struct Notes {
-    inner: UploadProgress,
-    cancelled: std::sync::atomic::AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Progress for Notes {
-    fn resume(&self) -> Option<Resume> {
-        self.inner.resume()
-    }
-    fn save(&self, resume: &Resume) {
-        self.inner.save(resume);
-    }
-    fn sent(&self, bytes: u64) {
-        self.inner.sent(bytes);
-    }
-    async fn may_publish(&self) -> bool {
-        !self.cancelled.load(std::sync::atomic::Ordering::Relaxed)
-    }
-}
-
-/// An upload that is cut off at its n-th request, whatever it is, goes on with its notes and leaves nothing behind.
-#[tokio::test]
-async fn an_upload_that_was_cut_off_anywhere_is_finished_by_the_next_attempt() {
-    for fault in [Action::Reset, Action::ApplyThenDropAnswer, Action::status(500)] {
-        for cut_at in 1..=12 {
-            let s = setup().await;
-            let old = s.create("folder:/", "Old One.txt", b"old").await.unwrap();
-            s.site.put_field("Old One.txt", "tags", "kept".into());
-            let progress = Notes::default();
-            let content = body(b"new content");
-            s.site
-                .faults()
-                .add(FaultRule::new("* /api/*", When::Nth(cut_at), fault.clone()));
-            let mut tries = 0;
-            let entry = loop {
-                tries += 1;
-                assert!(tries < 5, "{fault:?} at {cut_at}");
-                match s
-                    .store
-                    .replace(&old, Some(&old.version), None, &content, &progress)
-                    .await
-                {
-                    Ok(entry) => break entry,
-                    Err(error) => assert!(error.is_transient(), "{fault:?} at {cut_at}: {error}"),
-                }
-            };
-            assert_eq!(entry.size, Some(11), "{fault:?} at {cut_at}");
-            assert_eq!(
-                s.bytes("file:/Old One.txt").await,
-                b"new content",
-                "{fault:?} at {cut_at}"
-            );
-            assert_eq!(
-                s.site.field("Old One.txt", "tags"),
-                Some("kept".into()),
-                "{fault:?} at {cut_at}"
-            );
-            assert_eq!(s.paths(), ["Old One.txt"], "{fault:?} at {cut_at}");
-            s.site.shutdown().await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_new_file_whose_upload_was_cut_off_anywhere_arrives_once() {
-    for fault in [Action::ApplyThenDropAnswer, Action::status(500)] {
-        for cut_at in 1..=9 {
-            let s = setup().await;
-            s.store.root().await.unwrap();
-            let progress = Notes::default();
-            let content = body(b"content");
-            s.site
-                .faults()
-                .add(FaultRule::new("* /api/*", When::Nth(cut_at), fault.clone()));
-            let mut tries = 0;
-            loop {
-                tries += 1;
-                assert!(tries < 5, "{fault:?} at {cut_at}");
-                let created = s
-                    .store
-                    .create(
-                        &id("folder:/"),
-                        &name("A b.txt"),
-                        &content,
-                        &FieldChanges::new(),
-                        &progress,
-                    )
-                    .await;
-                match created {
-                    Ok(_) => break,
-                    Err(error) => assert!(error.is_transient(), "{fault:?} at {cut_at}: {error}"),
-                }
-            }
-            assert_eq!(s.paths(), ["A b.txt"], "{fault:?} at {cut_at}");
-            s.site.shutdown().await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_upload_that_newer_bytes_overtook_publishes_nothing() {
-    let s = setup().await;
-    let progress = Notes::default();
-    progress.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
-    let created = s
-        .store
-        .create(
-            &id("folder:/"),
-            &name("a.txt"),
-            &body(b"x"),
-            &FieldChanges::new(),
-            &progress,
-        )
-        .await;
-    assert_eq!(kind(created), ErrorKind::Cancelled);
-    assert_eq!(s.paths(), [""; 0]);
 }
 
 #[tokio::test]

@@ -109,6 +109,24 @@ impl Attempt<'_> {
         failure(kind, "upload", self.target)
     }
 
+    /// Keeps the steps before what they speak of is done: what nobody knows of would stay on the site.
+    fn note(&self) -> Result<()> {
+        self.steps.save(self.progress);
+        match self.is_noted() {
+            true => Ok(()),
+            false => Err(self.overtaken()),
+        }
+    }
+
+    /// Whether the steps are still kept: not when other bytes or another name are wanted by now.
+    fn is_noted(&self) -> bool {
+        Steps::of(self.progress) == self.steps
+    }
+
+    fn overtaken(&self) -> StoreError {
+        self.error(ErrorKind::Cancelled).retry(Retry::After(Duration::ZERO))
+    }
+
     async fn treatment(&self) -> Result<Treatment> {
         let head_bytes = self.body.size_bytes().min(rules::HEAD_BYTES as u64) as usize;
         let head = self.body.part(0, head_bytes).await?;
@@ -128,7 +146,7 @@ impl Attempt<'_> {
             return Ok((temporary, object));
         }
         self.steps.temporary = Some(temporary.as_str().to_owned());
-        self.steps.save(self.progress);
+        self.note()?;
         let refusal = match self.api.upload(&temporary, self.body).await? {
             Written::Done(_) => None,
             Written::Unclear(error) => Some(error),
@@ -177,12 +195,13 @@ impl Attempt<'_> {
         if self.progress.may_publish().await {
             return Ok(());
         }
-        Err(self.error(ErrorKind::Cancelled).retry(Retry::After(Duration::ZERO)))
+        Err(self.overtaken())
     }
 
-    /// After a final failure: takes away what this attempt has put there. A failure that may pass leaves it for the next.
+    /// After a final failure: takes away what this attempt has put there. A failure that may pass leaves it for the next, if
+    /// that will know of it.
     async fn sweep(&mut self, error: &StoreError) {
-        let for_good = !error.is_transient() || error.kind == ErrorKind::Cancelled;
+        let for_good = !error.is_transient() || error.kind == ErrorKind::Cancelled || !self.is_noted();
         let Some(temporary) = self
             .steps
             .temporary()
@@ -357,7 +376,10 @@ async fn replace_steps(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, treatm
     current(attempt, wish).await?;
     let aside = beside(wish.old, ASIDE, attempt.now)?;
     attempt.steps.aside = Some(aside.as_str().to_owned());
-    attempt.steps.save(attempt.progress);
+    if let Err(overtaken) = attempt.note() {
+        attempt.steps.aside = None;
+        return Err(overtaken);
+    }
     write::relocate(attempt.api, Kind::File, wish.old, &aside).await?;
     finish_swap(attempt, wish).await
 }
