@@ -29,6 +29,13 @@ fn speaks_of_another_version(error: &CacheError) -> bool {
     }
 }
 
+/// Where an append goes when that is not where the kernel takes the end to be: it has no size of a file of which the store
+/// does not tell one.
+fn end_for(handle: &FileHandle, offset: u64) -> Option<u64> {
+    let end = handle.file.body().size().filter(|_| handle.how.append);
+    end.filter(|end| offset < *end)
+}
+
 /// Bytes copied by one call of copy_file_range: programs go on with the next.
 const COPY_STEP_BYTES: u64 = 8 << 20;
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
@@ -90,6 +97,7 @@ impl Vfs {
         let file = &handle.file;
         self.check_size(offset.saturating_add(data.len() as u64))?;
         self.begin_writing(file, Keep::All).await?;
+        let offset = end_for(&handle, offset).unwrap_or(offset);
         let len = data.len() as u32;
         file.body().write(offset, data).await?;
         file.changed(self.clock.now());
@@ -101,7 +109,8 @@ impl Vfs {
         let handle = self.handles.file(fh)?;
         let file = &handle.file;
         self.check_size(offset.saturating_add(data.len() as u64))?;
-        let ready = file.writing() == Writing::Dirty && file.copying().is_none();
+        let is_here = end_for(&handle, offset).is_none();
+        let ready = file.writing() == Writing::Dirty && file.copying().is_none() && is_here;
         if !ready || !file.body().write_quickly(offset, data)? {
             return Ok(None);
         }

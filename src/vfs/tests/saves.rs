@@ -575,3 +575,29 @@ async fn truncation_through_a_descriptor_for_reading_stays() {
         0
     );
 }
+
+/// The kernel appends where it takes the end to be, which is the beginning where a store does not tell sizes: what was
+/// appended overwrote the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_to_a_file_of_unknown_size_goes_to_its_end() {
+    let rig = Rig::new(presets::like_im4()).await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"old"[..]).expect("put");
+    let attr = rig.at("a.txt").await.expect("there");
+    assert_eq!(attr.size, 0, "nobody tells");
+    let how = OpenHow {
+        write: true,
+        append: true,
+        ..OpenHow::default()
+    };
+    let fh = rig.vfs.open(ME, attr.ino, how).await.expect("open").fh;
+    for (at, part) in [(0, &b" and"[..]), (4, &b" new"[..])] {
+        let part = Bytes::from_static(part);
+        if rig.vfs.write_quickly(fh, at, &part).expect("written").is_none() {
+            rig.vfs.write(fh, at, part).await.expect("written");
+        }
+    }
+    rig.vfs.flush(ME, fh).await.expect("flush");
+    rig.vfs.release(fh).await;
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"old and new");
+}
