@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::journal::{Change, Durability, Overlay, Phase, Place, Placing, State, Write};
-use crate::model::{FieldChanges, Ino, Kind, Timestamp};
+use crate::model::{FieldChanges, Ino, ItemId, Kind, Timestamp};
 use crate::store::UrlImport;
 
 use super::opens::TakenBy;
@@ -302,6 +302,9 @@ impl Vfs {
             open.detach(self.attr(ino).ok(), TakenBy::Others);
         }
         self.drop_body(body).await;
+        if let (State::Parked { .. }, Some(item)) = (&change.state, &change.id) {
+            self.look_whether_gone(ino, item).await;
+        }
         for place in freed {
             self.notice(Notice::Entry {
                 parent: place.parent,
@@ -311,6 +314,25 @@ impl Vfs {
         }
         self.notice(Notice::Content { ino: change.ino });
         Ok(())
+    }
+
+    /// What was given up shows as the store has it, which may be not at all: that was why it could not go on.
+    async fn look_whether_gone(&self, ino: Ino, id: &ItemId) {
+        let began = self.clock.now();
+        let outcome = match self.stat_now(ino, id).await {
+            Err(Error::Store(error)) if error.is_not_found() => {
+                let id = id.clone();
+                let taken = self.blocking(move |vfs| {
+                    let diff = vfs.catalog.remove(&id, began)?;
+                    vfs.tell_kernel(&diff)
+                });
+                taken.await
+            }
+            told => told.map(drop),
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%id, "what was given up is shown as it was last known: {error}");
+        }
     }
 
     /// Takes all held deletions back: what was to be deleted shows again. Answers how many.

@@ -167,6 +167,9 @@ impl Vfs {
     pub(super) async fn drop_body(&self, staged: Option<String>) {
         let Some(id) = staged else { return };
         self.staged.lock().pop(&id);
+        // An upload that failed has left it there.
+        let is_it = |body: &crate::cache::Body| body.id().is_some_and(|body| body.to_string() == id);
+        self.sending.lock().retain(|_, (body, _)| !is_it(body));
         if let Some(id) = crate::cache::BodyId::parse(&id)
             && let Err(error) = self.cache.discard_staged(id).await
         {
