@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use crate::model::{Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::{ErrorKind, IdScheme, Placement, StoreError};
 
+use super::outcome;
 use super::plan::Step;
 use super::uploader::{Acted, Uploader, waited};
 use super::{Alteration, Change, Durability, Fingerprint, State, Ticket, Unanswered, Write, resembles};
@@ -93,7 +94,23 @@ impl Uploader {
                 }
             }
         }
+        if change.staged.is_none() {
+            return self.go_on_with_theirs(change).await;
+        }
         self.world.conflict(change.ino).await
+    }
+
+    /// Nothing of ours but a name or fields was to go to the store: that belongs to their bytes as well.
+    async fn go_on_with_theirs(&self, change: &Change) -> Result<(), StoreError> {
+        if let Some(id) = &change.id {
+            self.world.look_again(change.ino, id).await?;
+        }
+        let now = self.clock.now();
+        self.update(self.seat_of(change), Durability::Written, |c| {
+            c.ready_at = c.ready_at.max(outcome::pause(c, now, rand::random::<f64>()));
+            c.attempts = c.attempts.saturating_add(1);
+        });
+        Ok(())
     }
 
     /// Where ids are paths, a move whose answer was lost has taken the old id away: what is at its new place?

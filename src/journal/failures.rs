@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::{Ino, Timestamp};
 use crate::store::{ErrorKind, Retry, StoreError};
 
+use super::doubt::still_wanted;
 use super::outcome::{self, Verdict};
 use super::plan::Step;
 use super::uploader::{Uploader, waited};
@@ -17,6 +18,7 @@ impl Uploader {
             // It was not sent because the mount ends, which is no failure: the next mount begins where this one stopped.
             return;
         }
+        let change = &self.seated(change);
         let now = self.clock.now();
         let verdict = self.verdict(change, step, error, now).await;
         match &verdict {
@@ -30,8 +32,7 @@ impl Uploader {
                 }
             }
         }
-        let text = error.to_string();
-        let is_certain = error.retry != Retry::Ambiguous;
+        let (text, is_certain) = (error.to_string(), error.retry != Retry::Ambiguous);
         let note = |change: &mut Change, at: Timestamp| {
             // The request was refused, so nothing was made. A look that fails says nothing about what it looks for.
             match step {
@@ -93,6 +94,25 @@ impl Uploader {
             tracing::error!(ino = change.ino.0, "{e}");
             let at = now.plus(Duration::from_secs(60));
             self.update(change.ino, Durability::Written, |c| note(c, at));
+        }
+    }
+
+    /// A change that was sent, as that of the inode which the item has by now.
+    fn seated(&self, sent: &Change) -> Change {
+        Change {
+            ino: self.seat_of(sent),
+            ..sent.clone()
+        }
+    }
+
+    /// The node of a change that was sent, which may have got another inode meanwhile.
+    pub(super) fn seat_of(&self, sent: &Change) -> Ino {
+        let guard = self.journal.lock();
+        let overlay = guard.overlay();
+        let moved = || overlay.by_id(sent.id.as_ref()?).filter(|now| still_wanted(now, sent));
+        match overlay.get(sent.ino) {
+            Some(_) => sent.ino,
+            None => moved().map_or(sent.ino, |now| now.ino),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Which asset a save belongs to: the moves of an identity from one node to another. Pure.
 
-use crate::model::{ContentVersion, Name};
+use crate::model::{ContentVersion, Ino, Name};
 
-use super::{Change, Place, Placing, Staged, State};
+use super::{Change, Overlay, Place, Placing, Staged, State, Write};
 
 /// Marks that programs add to a name to keep the old file beside the new one.
 const BACKUP_MARKS: [&str; 3] = ["~", ".bak", ".orig"];
@@ -55,6 +55,28 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
         staged.base = old.staged.as_ref().and_then(|s| s.base.clone()).or(version);
     }
     taken
+}
+
+/// The item of `from` shows under the inode `to` from now on: what waits for it waits for that one.
+pub fn reseat(overlay: &Overlay, from: Ino, to: Ino) -> Vec<Write> {
+    let Some(change) = overlay.get(from) else {
+        return Vec::new();
+    };
+    let mut moved = Change::clone(change);
+    moved.ino = to;
+    for note in moved.unanswered.iter_mut().chain(&mut moved.unconfirmed) {
+        note.sent.ino = to;
+    }
+    let claimer = moved.claimed_by.and_then(|ino| overlay.get(ino));
+    let claimer = claimer.filter(|claimer| claimer.claim == Some(from)).map(|claimer| {
+        Write::Put(Box::new(Change {
+            claim: Some(to),
+            ..Change::clone(claimer)
+        }))
+    });
+    let mut writes = vec![Write::Drop(from), Write::Put(Box::new(moved))];
+    writes.extend(claimer);
+    writes
 }
 
 /// `old`, moved aside as a backup, becomes a file of its own with the secured bytes.

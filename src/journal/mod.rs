@@ -34,7 +34,7 @@ use change::resembles;
 pub use bodies::{HELD_BYTES_EACH_MAX, HeldBody};
 pub use change::{Alteration, Change, Fingerprint, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
 pub use db::{LocalAttr, NameBinding, Write};
-pub use identity::{is_backup, take_over};
+pub use identity::{is_backup, reseat, take_over};
 pub use journal::{Binding, Guard, Journal, PINNED};
 pub use originals::Original;
 pub use outcome::settled;

@@ -221,9 +221,14 @@ pub fn failed(change: &Change, step: &Step, error: &StoreError, now: Timestamp, 
     }
 }
 
+/// When a change is to be tried again.
+pub fn pause(change: &Change, now: Timestamp, jitter: f64) -> Timestamp {
+    now.plus(backoff(change.attempts, jitter))
+}
+
 /// One more try, after a pause.
 pub fn again(change: &Change, now: Timestamp, jitter: f64) -> Verdict {
-    Verdict::Later(now.plus(backoff(change.attempts, jitter)))
+    Verdict::Later(pause(change, now, jitter))
 }
 
 fn refused(removal: bool, error: &StoreError) -> Verdict {

@@ -13,7 +13,7 @@ use super::identity::{is_backup, set_aside, take_over};
 use super::outcome;
 use super::plan::Step;
 use super::uploader::{Acted, Sent, Uploader, put_or_drop, waited};
-use super::{Change, Durability, Fingerprint, LocalReason, Place, Staged, State, Write};
+use super::{Change, Durability, Fingerprint, LocalReason, Place, Placing, Staged, State, Write};
 
 impl Uploader {
     /// Carries a step out; `decided` is the count of the journal's commits before it was planned.
@@ -236,6 +236,9 @@ impl Uploader {
         if fresh.version != base && !self.store.was_unfinished(&base) {
             return Err(StoreError::new(ErrorKind::Conflict, "replace", old.id.as_str()));
         }
+        if !renames && self.follows_theirs(change, &fresh, old).await? {
+            return Ok(Acted::Again);
+        }
         let source = self.world.source(change, Some(old)).await?;
         let mut fields: FieldChanges = fresh.writable_values().collect();
         fields.extend(change.fields.clone());
@@ -247,6 +250,24 @@ impl Uploader {
         verify(&new, &source.fingerprint)?;
         self.finish(change, step, Some(&new), None).await?;
         Ok(Acted::Again)
+    }
+
+    /// Others have renamed or moved an item that we have not: what is sent of it goes where it is now.
+    async fn follows_theirs(&self, change: &Change, fresh: &Entry, known: &Entry) -> Result<bool, StoreError> {
+        if is_elsewhere(fresh, known) {
+            self.world.look_again(change.ino, &fresh.id).await?;
+        }
+        let places = self.world.stored_at(&fresh.id).await;
+        let is_there = change.placing.as_ref().is_none_or(|placing| placing.now == places);
+        if is_there || places.is_empty() {
+            return Ok(false);
+        }
+        self.update(change.ino, Durability::Written, |c| {
+            if let Some(unmoved) = c.placing.as_mut().filter(|placing| !placing.is_moved()) {
+                *unmoved = Placing::unmoved(places);
+            }
+        });
+        Ok(true)
     }
 
     async fn relocate(
@@ -442,6 +463,12 @@ fn free(aside: &Change) -> Change {
         claimed_by: None,
         ..aside.clone()
     }
+}
+
+/// Whether an item has another name, or is in other folders, than is known of it.
+fn is_elsewhere(fresh: &Entry, known: &Entry) -> bool {
+    let is_moved = || fresh.parents.iter().any(|parent| !known.parents.contains(parent));
+    fresh.name != known.name || is_moved()
 }
 
 /// Nothing old is removed before the new bytes are known to be whole.

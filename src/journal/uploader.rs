@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::http::{Class, Context, with_context};
-use crate::model::{Entry, Ino, Kind, SharedClock, Timestamp};
+use crate::model::{ContentVersion, Entry, Ino, Kind, SharedClock, Timestamp};
 use crate::store::{Batches, Capabilities, ErrorKind, IdScheme, SharedStore, SiblingNames, StoreError};
 
 use super::brake::{self, Brake};
@@ -54,7 +54,8 @@ pub struct Uploader {
     pub(super) world: Arc<dyn World>,
     pub(super) clock: SharedClock,
     config: UploaderConfig,
-    in_flight: Mutex<HashSet<Ino>>,
+    /// Nodes that are worked on, each with the node that it was when the work began.
+    in_flight: Mutex<HashMap<Ino, Ino>>,
     /// Moves when something has come to rest.
     rested: watch::Sender<u64>,
     /// Changes that failed together with others, for a reason that may lie in one of them: the next time each goes alone.
@@ -121,10 +122,10 @@ impl Uploader {
             let guard = self.journal.lock();
             let in_flight = self.in_flight.lock();
             let is_done = |ino: &&Ino| guard.overlay().get(**ino).is_none_or(|change| !change.is_outstanding());
-            in_flight.iter().filter(is_done).copied().collect()
+            in_flight.keys().filter(is_done).copied().collect()
         };
         let all = async {
-            while done.iter().any(|ino| self.in_flight.lock().contains(ino)) {
+            while done.iter().any(|ino| self.in_flight.lock().contains_key(ino)) {
                 if rested.changed().await.is_err() {
                     return;
                 }
@@ -133,6 +134,15 @@ impl Uploader {
         tokio::select! {
             () = all => {}
             () = self.clock.sleep(longest) => {}
+        }
+    }
+
+    /// The item of `from` shows under the inode `to` from now on, and its change is going there: while a request of it is
+    /// under way, none is begun for `to`. Called with the tree locked.
+    pub fn reseat(&self, from: Ino, to: Ino) {
+        let mut in_flight = self.in_flight.lock();
+        if let Some(began_as) = in_flight.get(&from).copied() {
+            in_flight.insert(to, began_as);
         }
     }
 
@@ -174,12 +184,15 @@ impl Uploader {
             let Ok(permit) = self.nodes.clone().try_acquire_owned() else {
                 return None;
             };
-            in_flight.extend(&group);
+            in_flight.extend(group.iter().map(|ino| (*ino, *ino)));
             let uploader = self.clone();
             tokio::spawn(with_context(Context::of(Class::Upload), async move {
                 uploader.drive_together(group.clone()).await;
+                uploader
+                    .in_flight
+                    .lock()
+                    .retain(|_, began_as| !group.contains(began_as));
                 for ino in &group {
-                    uploader.in_flight.lock().remove(ino);
                     uploader.sent.lock().remove(ino);
                 }
                 drop(permit);
@@ -194,7 +207,7 @@ impl Uploader {
     }
 
     /// What is due now, and what may go with it; and when the first of the rest will be.
-    fn due(&self, overlay: &Overlay, in_flight: &HashSet<Ino>, now: Timestamp) -> (Vec<Due>, Option<Timestamp>) {
+    fn due(&self, overlay: &Overlay, in_flight: &HashMap<Ino, Ino>, now: Timestamp) -> (Vec<Due>, Option<Timestamp>) {
         let (horizon, most) = match self.capabilities().batches == Batches::NONE {
             true => (now, NODES_IN_FLIGHT_MAX),
             false => (now.plus(LINGER), DUE_MAX),
@@ -204,7 +217,7 @@ impl Uploader {
             if at > horizon || due.len() >= most {
                 return (due, Some(at).filter(|at| *at > now));
             }
-            if let Some(change) = overlay.get(ino).filter(|_| !in_flight.contains(&ino)) {
+            if let Some(change) = overlay.get(ino).filter(|_| !in_flight.contains_key(&ino)) {
                 due.push(Due {
                     ino,
                     at,
@@ -433,10 +446,7 @@ impl Uploader {
     ) -> Result<(), StoreError> {
         let sends_bytes = matches!(step, Step::Create { .. } | Step::Replace { .. } | Step::Reupload { .. });
         let staged = sent.staged.as_ref().filter(|_| sends_bytes);
-        let before = match &sent.id {
-            Some(id) => self.world.entry(id).await.map(|e| e.version.clone()),
-            None => None,
-        };
+        let before = self.known_before(sent, entry.filter(|_| !sends_bytes)).await;
         // Where listings tell no sizes, that of what was sent is known all the same.
         let sized = entry.zip(staged).and_then(|(entry, staged)| {
             let unsized_here = entry.size.is_none() && !self.capabilities().alters_content;
@@ -449,8 +459,10 @@ impl Uploader {
         let heir = || heir_of(self.journal.lock().overlay(), sent).map_or(sent.ino, |heir| heir.ino);
         let mut ino = heir();
         if let Some(entry) = entry {
+            // Who sends bytes alone says nothing of the name, which others may have changed meanwhile.
+            let tells_names = |placing: &&Placing| placing.is_moved() || sent.id.as_ref() != Some(&entry.id);
             let places = names
-                .or_else(|| sent.placing.as_ref().map(|p| p.now.as_slice()))
+                .or_else(|| sent.placing.as_ref().filter(tells_names).map(|p| p.now.as_slice()))
                 .unwrap_or_default();
             let old = sent.id.as_ref().filter(|old| **old != entry.id);
             // The identity may move on to another node while the catalog is written: that one has it then.
@@ -514,6 +526,14 @@ impl Uploader {
             self.world.published(sent.ino, staged, entry).await;
         }
         Ok(())
+    }
+
+    /// The version that was known before the answer `told` of a request without bytes came. Where that is the first to tell
+    /// of somebody else's bytes, what waits here is not based on those.
+    async fn known_before(&self, sent: &Change, told: Option<&Entry>) -> Option<ContentVersion> {
+        let before = self.world.entry(sent.id.as_ref()?).await?;
+        let is_theirs = told.is_some_and(|told| told.has_other_bytes_than(&before));
+        (!is_theirs).then(|| before.version.clone())
     }
 
     /// An item was made for a node that was removed, or became another item's next version, while the request was under

@@ -26,6 +26,12 @@ pub trait World: Send + Sync + 'static {
     /// What the store was last known to hold.
     async fn entry(&self, id: &ItemId) -> Option<Arc<Entry>>;
 
+    /// Asks the store anew what it holds of the item behind a node.
+    async fn look_again(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError>;
+
+    /// Where the store was last known to hold it, under the names that it has here.
+    async fn stored_at(&self, id: &ItemId) -> Vec<Place>;
+
     /// What the catalog has under this node.
     async fn entry_at(&self, ino: Ino) -> Option<Arc<Entry>>;
 

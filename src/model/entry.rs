@@ -137,6 +137,13 @@ impl Entry {
         fields.map(|(field, held)| (field.clone(), held.values.clone()))
     }
 
+    /// Whether the bytes are surely others than those of `before`, an older state of the same file.
+    pub fn has_other_bytes_than(&self, before: &Self) -> bool {
+        let sizes = before.size.zip(self.size);
+        let checksums = before.checksum.as_ref().zip(self.checksum.as_ref());
+        sizes.is_some_and(|(a, b)| a != b) || checksums.is_some_and(|(a, b)| a != b)
+    }
+
     /// What the store did to the bytes of this version when they were sent, in words; only in the answer to an upload.
     pub fn altered(&self) -> Option<&str> {
         let field = self.fields.get(Self::ALTERED)?;

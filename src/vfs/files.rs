@@ -217,7 +217,10 @@ impl Vfs {
             return Ok(file);
         }
         let contents = self.contents_changed.load(Ordering::SeqCst);
-        let node = self.blocking(move |vfs| vfs.openable(ino)).await?;
+        let mut node = self.blocking(move |vfs| vfs.openable(ino)).await?;
+        if node.entry.is_none() && self.learn(ino).await {
+            node = self.blocking(move |vfs| vfs.openable(ino)).await?;
+        }
         if let Some(entry) = node
             .entry
             .as_deref()

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{Binding, Bindings, Change as Extent, Diff, merge};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Alteration, Change, Durability, LocalAttr, Overlay, State, Write};
+use crate::journal::{Alteration, Change, Durability, LocalAttr, Overlay, State, Write, reseat};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::IdScheme;
 
@@ -367,6 +367,13 @@ impl Vfs {
                 };
                 writes.push(Write::Attr(new, Box::new(kept)));
             }
+            // What waits to be told to the store is about the item, which the name stands for, and not about what its
+            // readers keep.
+            writes.extend(reseat(guard.overlay(), ino, new));
+            if let Some(uploader) = self.uploader() {
+                uploader.reseat(ino, new);
+            }
+            self.vacated.lock().reseat(ino, new);
             guard.commit(writes, Durability::Written)
         };
         ticket.wait_blocking()?;

@@ -33,6 +33,10 @@ impl Vfs {
                 // On the way to somewhere else.
                 (Kind::Folder, _) | (_, None) => self.used(),
             }
+            let attr = match self.learn(attr.ino).await {
+                true => self.getattr(attr.ino, None).await?,
+                false => attr,
+            };
             return Ok(Lookup::Found(attr));
         }
         if notes::is_reserved(parent, name) {
@@ -62,6 +66,26 @@ impl Vfs {
             None => self.find_unlisted(parent, folder, name).await?,
         };
         Ok(found.map_or(Lookup::Absent, Lookup::Found))
+    }
+
+    /// Asks for an item that only a pending change tells of, because the cache was deleted. Answers whether it is known now.
+    pub(super) async fn learn(&self, ino: Ino) -> bool {
+        let Some(change) = self.journal.change(ino).filter(|c| c.staged.is_none()) else {
+            return false;
+        };
+        let (Some(id), Kind::File) = (change.id.clone(), change.kind) else {
+            return false;
+        };
+        let asked = id.clone();
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?.is_some()));
+        if known.await.unwrap_or(true) {
+            return false;
+        }
+        let told = self.stat_now(ino, &id).await;
+        if let Err(error) = &told {
+            tracing::debug!(%id, "what is not known of a file could not be asked for: {error}");
+        }
+        told.is_ok()
     }
 
     fn used_in(&self, folder: &Node) {

@@ -143,7 +143,14 @@ impl Inner {
         if let Some(placing) = node.change.as_ref().and_then(|c| c.placing.as_ref()) {
             return Ok(placing.now.clone());
         }
-        let Some(id) = &node.id else { return Ok(Vec::new()) };
+        match &node.id {
+            Some(id) => self.stored_places(id),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The names that an item has as the store last told.
+    pub(super) fn stored_places(&self, id: &ItemId) -> Result<Vec<Place>> {
         let parents = self.catalog.parents(id)?;
         let ids: Vec<ItemId> = parents.iter().map(|(parent, _)| parent.clone()).collect();
         let inos = self.catalog.inos(&ids)?;

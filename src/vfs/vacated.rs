@@ -32,6 +32,13 @@ impl Vacated {
         }
     }
 
+    /// The item of `from` has the inode `to` from now on.
+    pub fn reseat(&mut self, from: Ino, to: Ino) {
+        for leaving in self.0.values_mut().filter(|leaving| leaving.node == from) {
+            leaving.node = to;
+        }
+    }
+
     /// Whether `place` was left lately.
     pub fn remembers(&self, place: &Place) -> bool {
         self.0.contains_key(place)

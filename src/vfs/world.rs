@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::cache::Published;
+use crate::cache::{CacheError, Published};
 use crate::journal::{
     Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Placing, Source, Staged, State, World, Write,
 };
@@ -26,10 +26,10 @@ fn local(operation: &'static str, item: &str, error: Error) -> StoreError {
         Error::Store(e) => StoreError::new(e.kind.clone(), operation, item)
             .because(e.to_string())
             .retry(e.retry),
-        Error::Cache(crate::cache::CacheError::Store(e)) => StoreError::new(e.kind.clone(), operation, item)
+        Error::Cache(CacheError::Store(e)) => StoreError::new(e.kind.clone(), operation, item)
             .because(e.to_string())
             .retry(e.retry),
-        Error::Cache(e @ (crate::cache::CacheError::Stalled { .. } | crate::cache::CacheError::Incomplete { .. })) => {
+        Error::Cache(e @ (CacheError::Stalled { .. } | CacheError::Incomplete { .. })) => {
             StoreError::new(ErrorKind::Timeout, operation, item).because(e)
         }
         other => StoreError::new(ErrorKind::Local, operation, item).because(other),
@@ -53,6 +53,18 @@ impl World for Vfs {
             .ok()
             .flatten()
             .map(|node| node.entry)
+    }
+
+    async fn look_again(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError> {
+        let asked = self.stat_now(ino, id).await.map(drop);
+        asked.map_err(|e| local("look again at", id.as_str(), e))
+    }
+
+    async fn stored_at(&self, id: &ItemId) -> Vec<Place> {
+        let id = id.clone();
+        self.blocking(move |vfs| vfs.stored_places(&id))
+            .await
+            .unwrap_or_default()
     }
 
     async fn entry_at(&self, ino: Ino) -> Option<Arc<Entry>> {
@@ -100,7 +112,10 @@ impl World for Vfs {
             (None, Some(remote)) => {
                 // A rename that needs the bytes: those of the store itself.
                 let body = self.cache.body(remote);
-                body.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
+                body.complete(FILL_DEADLINE).await.map_err(|e| match e {
+                    CacheError::Changed { .. } => StoreError::new(ErrorKind::Conflict, "read again", &item),
+                    other => failed(other.into()),
+                })?;
                 body
             }
             (Some(_), _) | (None, None) => {
@@ -171,7 +186,7 @@ impl World for Vfs {
         if let Some(Checksum::Md5(md5)) = &remote.checksum {
             return Ok(verdict(md5.eq_ignore_ascii_case(&bytes.md5)));
         }
-        let failed = |e: crate::cache::CacheError| local("read the bytes of", remote.id.as_str(), e.into());
+        let failed = |e: CacheError| local("read the bytes of", remote.id.as_str(), e.into());
         let body = self.cache.body(remote);
         body.complete(FILL_DEADLINE).await.map_err(failed)?;
         let size = body.size().unwrap_or(0);
@@ -233,21 +248,27 @@ impl World for Vfs {
             }
         }
         let (item, places) = (entry.clone(), places.to_vec());
-        let (old, gone) = (old.cloned(), old.cloned());
+        let gone = old.cloned();
         let sends = staged.is_some();
         let before = self
             .blocking(move |vfs| vfs.take_result(ino, &item, &places, gone.as_ref(), sends))
             .await
             .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
-        if !sends && let Some(before) = before.filter(|v| *v != entry.version) {
-            // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
-            if let Err(error) = self
-                .cache
-                .rebind(old.as_ref().unwrap_or(&entry.id), &before, entry)
-                .await
-            {
-                tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
+        match before.filter(|before| !sends && before.version != entry.version) {
+            Some(before) if entry.has_other_bytes_than(&before) => {
+                // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
+                let item = entry.clone();
+                self.blocking(move |vfs| vfs.inode_for(ino, &item, vfs.answered_now()))
+                    .await
+                    .map_err(|e| local("note the new version of", entry.id.as_str(), e))?;
             }
+            Some(before) => {
+                // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
+                if let Err(error) = self.cache.rebind(&before.id, &before.version, entry).await {
+                    tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
+                }
+            }
+            None => {}
         }
         if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
             open.set_version(Some(entry.version.clone()));
@@ -277,8 +298,11 @@ impl World for Vfs {
     async fn published(&self, ino: Ino, staged: &Staged, entry: &Entry) {
         // It stays there until its body has moved: a reader in between would ask the store for bytes that are here.
         let sent = self.sending.lock().get(&ino).cloned();
-        let Some((body, generation)) = sent else {
-            self.drop_body(Some(staged.body.clone())).await;
+        let Some((body, generation)) = sent.or_else(|| self.opened_since(ino, staged)) else {
+            let is_written_anew = |change: Arc<Change>| change.staged.as_ref().is_some_and(|s| s.body == staged.body);
+            if !self.journal.change(ino).is_some_and(is_written_anew) {
+                self.drop_body(Some(staged.body.clone())).await;
+            }
             return;
         };
         // Before the body counts as clean, or it would be taken for another version than the one that was told.
@@ -373,13 +397,21 @@ impl World for Vfs {
 }
 
 impl Vfs {
+    /// The body of a file that was opened after its bytes had been sent by an earlier run of the program. Nobody has written
+    /// to it since, or the journal would have something to send.
+    fn opened_since(&self, ino: Ino, staged: &Staged) -> Option<(Arc<crate::cache::Body>, u64)> {
+        let body = self.opens.get(ino)?.body();
+        let (generation, id) = (body.generation(), body.id()?.to_string());
+        let is_written = self.journal.change(ino).is_some_and(|change| change.staged.is_some());
+        (id == staged.body && !is_written).then_some((body, generation))
+    }
+
     /// When an answer to a change came: later than whatever was asked up to this very moment.
     fn answered_now(&self) -> Timestamp {
         self.clock.now().plus(Duration::from_nanos(1))
     }
 
-    /// Takes a confirmed result into the catalog under the names that people see. Answers the version that was known
-    /// before. Blocks.
+    /// Takes a confirmed result into the catalog under the names that people see. Answers what was known before. Blocks.
     fn take_result(
         &self,
         ino: Ino,
@@ -387,12 +419,9 @@ impl Vfs {
         places: &[Place],
         old: Option<&ItemId>,
         sends: bool,
-    ) -> super::Result<Option<crate::model::ContentVersion>> {
+    ) -> super::Result<Option<Arc<Entry>>> {
         let now = self.answered_now();
-        let before = self
-            .catalog
-            .by_id(old.unwrap_or(&entry.id))?
-            .map(|node| node.entry.version.clone());
+        let before = self.catalog.by_id(old.unwrap_or(&entry.id))?.map(|node| node.entry);
         if let Some(old) = old {
             if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
                 self.catalog.rekey_tree(old, &entry.id)?;
@@ -444,7 +473,7 @@ impl Vfs {
         // Read and written under one lock: a program may set a time at this moment.
         let mut guard = self.journal.lock();
         if let Some(attr) = self.journal.attr(ino).filter(|attr| attr.mtime.is_some()) {
-            let keeps = sends || attr.version == before;
+            let keeps = sends || attr.version == before.as_ref().map(|before| before.version.clone());
             let attr = match entry.kind {
                 Kind::File if keeps => Some(LocalAttr {
                     version: Some(entry.version.clone()),

@@ -2,6 +2,7 @@
 
 mod attention;
 mod attributes;
+mod clashes;
 mod day;
 mod durable;
 mod faults;

@@ -79,6 +79,13 @@ impl Rig {
         self.drive.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
     }
 
+    /// The same, after the loss of all that can be had again.
+    pub async fn crash_without_cache(&mut self) {
+        self.vfs.stop().await;
+        std::fs::remove_dir_all(self.dir.path().join("cache")).expect("the cache is removed");
+        self.drive.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
+    }
+
     /// What the store holds, in the same form as [`Drive::tree`].
     pub fn stored(&self) -> std::collections::BTreeMap<String, Option<Vec<u8>>> {
         let mut tree = std::collections::BTreeMap::new();

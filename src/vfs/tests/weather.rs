@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rig::{ME, Rig};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{Capabilities, CreateFile, Overwrite};
-use crate::vfs::RenameMode;
+use crate::vfs::{OpenHow, RenameMode};
 
 fn stores_with_versions() -> [Capabilities; 3] {
     [presets::whole(), presets::like_imagerelay(), presets::like_flextype()]
@@ -228,4 +228,45 @@ async fn a_create_that_is_found_by_a_listing_without_sizes_has_its_size() {
     rig.settle().await;
     assert_eq!(rig.at("a.txt").await.expect("there").size, 4);
     assert_eq!(rig.stored().len(), 1);
+}
+
+/// A file was opened after a restart, while nobody knew yet whether the store had its bytes. It stayed a file with bytes of
+/// its own for as long as it was open: new versions did not show, and what was written to it was lost with the next restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_open_when_its_lost_answer_is_found_is_like_any_other() {
+    for writes in [false, true] {
+        let mut rig = Rig::new(presets::like_imagerelay()).await;
+        rig.store.faults().inject(Op::Create, 1, Fault::LoseAnswer);
+        rig.write("a.txt", b"first").await.expect("write");
+        for _ in 0..3000 {
+            if rig.store.faults().calls(Op::Create) > 0 {
+                break;
+            }
+            rig.clock.advance(Duration::from_secs(1));
+            rig.rest().await;
+        }
+        rig.crash().await;
+        let ino = rig.at("a.txt").await.expect("there").ino;
+        let how = OpenHow {
+            read: true,
+            ..OpenHow::default()
+        };
+        let reader = rig.vfs.open(ME, ino, how).await.expect("open").fh;
+        rig.settle().await;
+        assert_eq!(rig.store.faults().calls(Op::Create), 1);
+        if writes {
+            rig.write("a.txt", b"second").await.expect("write");
+            rig.crash().await;
+            rig.settle().await;
+            assert_eq!(rig.stored()["/a.txt"], Some(b"second".to_vec()));
+        } else {
+            let stored = rig.store.remote().find("a.txt").expect("stored");
+            rig.clock.advance(Duration::from_secs(2000));
+            rig.store.remote().write(&stored.id, &b"theirs"[..]).expect("written");
+            rig.clock.advance(Duration::from_secs(2000));
+            rig.vfs.refresh("/").await.expect("a listing");
+            assert_eq!(rig.read("a.txt").await.expect("read"), b"theirs");
+            assert_eq!(&rig.vfs.read(reader, 0, 100).await.expect("read")[..], b"first");
+        }
+    }
 }
