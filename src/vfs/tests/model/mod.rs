@@ -1,0 +1,252 @@
+//! Random work against a plain tree: whatever is done here, whatever others do in the store meanwhile, and whatever goes
+//! wrong on the way, people see what an ordinary disk would show, and the store ends with exactly that.
+//!
+//! [`Act`] is what may happen, [`plain::Disk`] says what is to come of it, and [`run::Run`] does it to both and compares
+//! them after each act: the tree, the contents, and what those read who have a file open. What others do is in [`others`].
+
+mod others;
+mod plain;
+mod run;
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::store::memory::{self as presets, Op};
+use crate::store::{Capabilities, CreateFile, CreateFolder};
+
+use others::{Clash, Ours, Theirs};
+use run::Run;
+
+/// Cases of each weather in an ordinary run.
+const CASES: u32 = 100;
+/// Cases when everything is to be tested.
+const CASES_FULL: u32 = 2500;
+/// How often each shorter form of a failed case is tried.
+const ROUNDS_AFTER_FAILURE: u32 = 12;
+/// How long one case may take on the wall clock: a drive that hangs must fail the test.
+const CASE_DEADLINE: Duration = Duration::from_secs(90);
+
+const PATHS: [&str; 12] = [
+    "a.txt",
+    "b.txt",
+    "d",
+    "e",
+    "d/a.txt",
+    "d/b.txt",
+    "d/e",
+    "e/a.txt",
+    "e/d",
+    "d/e/a.txt",
+    "e/d/a.txt",
+    "a.txt~",
+];
+
+/// Calls that change the store: only these go wrong here, so that what is seen can be compared at any time.
+const CHANGES: [Op; 8] = [
+    Op::Create,
+    Op::Replace,
+    Op::CreateFolder,
+    Op::Relocate,
+    Op::Link,
+    Op::Remove,
+    Op::SetFields,
+    Op::Chunk,
+];
+
+/// What happens; paths by their place in [`PATHS`].
+#[derive(Clone, Debug)]
+enum Act {
+    Write(usize, usize, bool),
+    Append(usize, usize),
+    Truncate(usize, usize),
+    Rename(usize, usize, bool),
+    Exchange(usize, usize),
+    Unlink(usize, bool),
+    Mkdir(usize),
+    Rmdir(usize),
+    Link(usize, usize),
+    SetXattr(usize, usize),
+    /// Somebody begins to read a file, and goes on with it from then on.
+    Open(usize),
+    Advance(u64),
+    Settle,
+    Restart,
+    /// A day later, with nothing left in the cache.
+    Evict,
+    /// A restart after which all that can be had again is gone.
+    LoseCache,
+    Relist,
+    /// Somebody else makes a file or folder.
+    OthersMake(usize),
+    /// Somebody else does something to one of the files and folders that are there.
+    Others(usize, Theirs),
+    /// Somebody else does something to a file, and so do we.
+    Clash(Clash),
+    Refuse(usize),
+    LoseAnswer(usize),
+    Lag(bool),
+}
+
+/// What may go wrong outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    Fair,
+    Foul,
+}
+
+fn act(weather: Weather) -> impl Strategy<Value = Act> {
+    let path = 0..PATHS.len();
+    let fair = prop_oneof![
+        12 => (path.clone(), 0..40usize, any::<bool>()).prop_map(|(p, n, o)| Act::Write(p, n, o)),
+        4 => (path.clone(), 1..20usize).prop_map(|(p, n)| Act::Append(p, n)),
+        4 => (path.clone(), 0..40usize).prop_map(|(p, n)| Act::Truncate(p, n)),
+        12 => (path.clone(), path.clone(), any::<bool>()).prop_map(|(p, q, o)| Act::Rename(p, q, o)),
+        2 => (path.clone(), path.clone()).prop_map(|(p, q)| Act::Exchange(p, q)),
+        6 => (path.clone(), any::<bool>()).prop_map(|(p, o)| Act::Unlink(p, o)),
+        8 => path.clone().prop_map(Act::Mkdir),
+        4 => path.clone().prop_map(Act::Rmdir),
+        2 => (path.clone(), path.clone()).prop_map(|(p, q)| Act::Link(p, q)),
+        2 => (path.clone(), 0..9usize).prop_map(|(p, n)| Act::SetXattr(p, n)),
+        3 => path.clone().prop_map(Act::Open),
+        6 => (0..5u64).prop_map(Act::Advance),
+        2 => Just(Act::Advance(100)),
+        4 => Just(Act::Settle),
+        2 => Just(Act::Restart),
+        1 => Just(Act::Evict),
+        1 => Just(Act::LoseCache),
+        2 => path.clone().prop_map(Act::OthersMake),
+        4 => (path, theirs()).prop_map(|(p, t)| Act::Others(p, t)),
+        3 => clash().prop_map(Act::Clash),
+    ];
+    match weather {
+        Weather::Fair => fair.boxed(),
+        Weather::Foul => prop_oneof![
+            16 => fair,
+            1 => Just(Act::Relist),
+            1 => (0..CHANGES.len()).prop_map(Act::Refuse),
+            1 => (0..CHANGES.len()).prop_map(Act::LoseAnswer),
+            1 => any::<bool>().prop_map(Act::Lag),
+        ]
+        .boxed(),
+    }
+}
+
+fn theirs() -> impl Strategy<Value = Theirs> {
+    prop_oneof![
+        3 => Just(Theirs::Edit),
+        3 => (0..PATHS.len()).prop_map(Theirs::Rename),
+        2 => Just(Theirs::Remove),
+        1 => Just(Theirs::Describe),
+    ]
+}
+
+fn ours() -> impl Strategy<Value = Ours> {
+    prop_oneof![
+        3 => Just(Ours::Save),
+        3 => (0..PATHS.len()).prop_map(Ours::Rename),
+        1 => Just(Ours::Remove),
+        1 => Just(Ours::Describe),
+    ]
+}
+
+fn clash() -> impl Strategy<Value = Clash> {
+    let all = (0..PATHS.len(), ours(), theirs(), any::<bool>());
+    all.prop_map(|(file, ours, theirs, seen)| Clash {
+        file,
+        ours,
+        theirs,
+        seen,
+    })
+}
+
+fn stores() -> [Capabilities; 5] {
+    [
+        presets::like_imagerelay(),
+        presets::like_flextype(),
+        Capabilities {
+            create_file: CreateFile::Anywhere,
+            create_folder: CreateFolder::Anywhere,
+            ..presets::like_omeka()
+        },
+        Capabilities {
+            create_file: CreateFile::Anywhere,
+            ..presets::like_im4()
+        },
+        presets::whole(),
+    ]
+}
+
+async fn run(store: Capabilities, acts: Vec<Act>) {
+    let mut run = Run::new(store).await;
+    for (number, act) in acts.iter().enumerate() {
+        run.step(number, act).await;
+        run.compare(&format!("step {number}, {act:?}")).await;
+    }
+    run.settle().await;
+    run.restart().await;
+    run.compare("the last restart").await;
+    run.catch_up().await;
+    run.compare("everything is settled and listed").await;
+    run.end().await;
+}
+
+fn check(weather: Weather) {
+    let full = std::env::var("ASSETFS_TEST_FULL").is_ok_and(|v| v == "1");
+    let config = Config {
+        cases: match std::env::var("PROPTEST_CASES") {
+            Ok(cases) => cases.parse().expect("a number of cases"),
+            Err(_) if full => CASES_FULL,
+            Err(_) => CASES,
+        },
+        failure_persistence: None,
+        max_shrink_iters: 1000,
+        ..Config::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let strategy = (0..stores().len(), prop::collection::vec(act(weather), 1..60));
+    // A change must not fail for what somebody else's luck has found: chance is for the long form.
+    let mut runner = match full {
+        true => TestRunner::new(config),
+        false => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    };
+    // A race shows now and then: once it has, shorter cases get several chances to show it again.
+    let failed = std::cell::Cell::new(false);
+    let outcome = runner.run(&strategy, |(store, acts)| {
+        let rounds = if failed.get() { ROUNDS_AFTER_FAILURE } else { 1 };
+        for _ in 0..rounds {
+            let case = std::panic::AssertUnwindSafe(run(stores()[store].clone(), acts.clone()));
+            let timed = async { tokio::time::timeout(CASE_DEADLINE, case.catch_unwind()).await };
+            let why = match runtime.block_on(timed) {
+                Ok(Ok(())) => continue,
+                Ok(Err(panic)) => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
+                Err(_) => "it hangs".into(),
+            };
+            failed.set(true);
+            return Err(TestCaseError::fail(why));
+        }
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => {}
+        // On one line each, to be read and to be pasted.
+        Err(TestError::Fail(why, (store, acts))) => panic!("{why}\nstore {store}: {acts:?}"),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn any_work_looks_as_on_a_disk_and_ends_so_in_the_store() {
+    check(Weather::Fair);
+}
+
+#[test]
+fn lost_answers_late_listings_and_other_people_change_nothing_about_that() {
+    check(Weather::Foul);
+}
