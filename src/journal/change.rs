@@ -220,6 +220,9 @@ pub struct Change {
     /// First sight of "not found" for a published node: believed only when it is repeated a minute later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
+    /// The store was asked to remove it, whatever became of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removal_sent: bool,
     /// A server-side copy to be tried before bytes are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<ItemId>,
@@ -251,6 +254,7 @@ impl Change {
             leftovers: Vec::new(),
             placed_at: None,
             missing_since: None,
+            removal_sent: false,
             copy_of: None,
             approved: false,
         }
@@ -325,6 +329,14 @@ impl Change {
                 true
             }
             State::Settling { .. } | State::Local { .. } => false,
+        }
+    }
+
+    /// Whether only the user moves it on.
+    pub fn waits_for_user(&self) -> bool {
+        match self.state {
+            State::Held | State::Parked { .. } | State::Conflict { .. } => true,
+            State::Pending | State::Ambiguous { .. } | State::Settling { .. } | State::Local { .. } => false,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::model::{Ino, Timestamp};
 use crate::store::{ErrorKind, Retry, StoreError};
 
 use super::doubt::still_wanted;
-use super::outcome::{self, Verdict};
+use super::outcome::{self, MISSING_AGE_MIN, Verdict};
 use super::plan::Step;
 use super::uploader::{Uploader, waited};
 use super::{Change, Durability, State, Write};
@@ -123,8 +123,19 @@ impl Uploader {
         }
         match outcome::failed(change, step, error, now, rand::random::<f64>()) {
             Verdict::Park(_) if self.is_wanted_otherwise(change) => Verdict::Later(now),
+            Verdict::Gone if self.may_be_a_miss(change, now) => Verdict::Missing(now.plus(MISSING_AGE_MIN)),
             verdict => verdict,
         }
+    }
+
+    /// Whether "not found" may be said of something that is there: by a store whose answers lag, for the first time, and
+    /// not because of an earlier request of ours.
+    fn may_be_a_miss(&self, change: &Change, now: Timestamp) -> bool {
+        let lags = !self.capabilities().listing_lag_max.is_zero();
+        let told_before = change
+            .missing_since
+            .is_some_and(|since| now.since(since) >= MISSING_AGE_MIN);
+        lags && !told_before && !change.removal_sent
     }
 
     /// Whether a program has renamed or rewritten the node since `sent` went out: then its refusal says nothing about what

@@ -5,7 +5,7 @@ use crate::model::{ContentVersion, Ino, Name};
 use super::{Change, Overlay, Place, Placing, Staged, State, Write};
 
 /// Marks that programs add to a name to keep the old file beside the new one.
-const BACKUP_MARKS: [&str; 3] = ["~", ".bak", ".orig"];
+const BACKUP_MARKS: [&str; 4] = ["~", ".bak", ".orig", "_original"];
 
 /// Whether `aside` is how a program keeps a backup of `original` in the same folder.
 pub fn is_backup(original: &Place, aside: &Place) -> bool {
@@ -111,7 +111,13 @@ mod tests {
 
     #[test]
     fn backups_are_told_by_name_and_folder() {
-        for name in ["hero.jpg~", "hero.jpg.bak", "hero.jpg.orig", "hero.bak"] {
+        for name in [
+            "hero.jpg~",
+            "hero.jpg.bak",
+            "hero.jpg.orig",
+            "hero.bak",
+            "hero.jpg_original",
+        ] {
             assert!(is_backup(&place(1, "hero.jpg"), &place(1, name)), "{name}");
         }
         assert!(!is_backup(&place(1, "hero.jpg"), &place(2, "hero.jpg~")));

@@ -281,6 +281,10 @@ impl Guard<'_> {
     /// Takes a change off the uploader's schedule until it, or `on`, changes.
     pub fn suspend(&mut self, ino: Ino, on: Option<Ino>) {
         self.overlay.suspend(ino, on);
+        if on.is_some() {
+            // Who follows the changes sees what it waits for.
+            self.journal.moved.send_modify(|n| *n += 1);
+        }
     }
 
     /// Moves the time from which the uploader may act on a change, for this run: the disk keeps the earlier one.

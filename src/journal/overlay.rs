@@ -24,7 +24,12 @@ pub struct Overlay {
     schedule: BTreeSet<(Timestamp, u64, Ino)>,
     /// Who waits for a change of the key.
     waiting: HashMap<Ino, Vec<Ino>>,
+    /// The same the other way round.
+    waits_for: HashMap<Ino, Ino>,
 }
+
+/// Who waits for whom is followed so far: deeper than any tree.
+const CHAIN_MAX: usize = 4096;
 
 impl Overlay {
     /// The change of a node.
@@ -85,6 +90,7 @@ impl Overlay {
         self.resume_waiting(ino);
         let change = self.changes.remove(&ino)?;
         self.committed.remove(&ino);
+        self.waits_for.remove(&ino);
         if let Some(placing) = &change.placing {
             for place in &placing.now {
                 self.unname(place, ino);
@@ -176,11 +182,26 @@ impl Overlay {
         self.schedule.remove(&(change.ready_at, change.seq, ino));
         if let Some(on) = on {
             self.waiting.entry(on).or_default().push(ino);
+            self.waits_for.insert(ino, on);
         }
+    }
+
+    /// The change at the end of those that a node waits for, when only the user moves that one on.
+    pub fn stuck_behind(&self, ino: Ino) -> Option<&Arc<Change>> {
+        let mut at = ino;
+        for _ in 0..CHAIN_MAX {
+            at = *self.waits_for.get(&at)?;
+            let change = self.get(at)?;
+            if change.waits_for_user() {
+                return Some(change);
+            }
+        }
+        None
     }
 
     fn resume_waiting(&mut self, on: Ino) {
         for ino in self.waiting.remove(&on).unwrap_or_default() {
+            self.waits_for.remove(&ino);
             if let Some(change) = self.changes.get(&ino)
                 && change.is_scheduled()
             {

@@ -352,7 +352,13 @@ impl Uploader {
             let mut rest = self.memberships(id).await?;
             let held = rest.len();
             rest.retain(|p| !left.contains(p));
-            if !rest.is_empty() && rest.len() < held {
+            if !rest.is_empty() && rest.len() == held {
+                // Somebody took it out of our folders meanwhile, and wants it where it is now.
+                let moved = self.store.stat(id).await?;
+                self.world.took(change.ino, &moved, &[], None, None).await?;
+                return self.settle(change).await;
+            }
+            if !rest.is_empty() {
                 // Somebody put it into another folder meanwhile: it only leaves ours.
                 let to = Placement {
                     name: entry.name.clone(),
@@ -362,6 +368,10 @@ impl Uploader {
                 self.world.took(change.ino, &told, &[], None, None).await?;
                 return self.settle(change).await;
             }
+        }
+        // That it is gone is then no surprise, also after a crash.
+        if let Some(noted) = self.update(change.ino, Durability::Written, |c| c.removal_sent = true) {
+            waited(noted).await?;
         }
         self.store.remove(entry).await?;
         self.removed(change).await?;

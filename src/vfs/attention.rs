@@ -1,6 +1,8 @@
 //! What only a person can move on, with the reason and the way out: one list for `status`, the file in the mount, the
 //! desktop and the service manager.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -73,14 +75,24 @@ impl Inner {
     pub(super) fn attention_now(&self) -> Vec<Attention> {
         let (stuck, behind) = self.stuck();
         let mut listed: Vec<Attention> = stuck.iter().filter_map(|change| self.attention_of(change)).collect();
-        for (change, above) in behind {
-            let above = self.journal_path(above);
+        for (change, blocker) in behind {
+            let first = self.journal_path(blocker.ino);
+            let (reason, way_out) = match blocker.kind == Kind::Folder && blocker.id.is_none() {
+                true => (
+                    format!("it waits for the folder {first}, which the store does not take"),
+                    format!("settle {first} first, or `assetfs export {} FILE`", change.0),
+                ),
+                false => (
+                    format!("it waits for {first}, which waits for you"),
+                    format!("settle {first} first"),
+                ),
+            };
             listed.push(Attention {
                 path: self.journal_path(change),
                 id: Some(change.0),
                 state: "waiting".into(),
-                reason: format!("it waits for the folder {above}, which the store does not take"),
-                way_out: format!("settle {above} first, or `assetfs export {} FILE`", change.0),
+                reason,
+                way_out,
             });
         }
         listed.sort();
@@ -88,28 +100,19 @@ impl Inner {
         login.into_iter().chain(listed).collect()
     }
 
-    /// The changes that only the user moves on, and those that wait behind a folder of these.
-    fn stuck(&self) -> (Vec<Change>, Vec<(Ino, Ino)>) {
+    /// The changes that only the user moves on, and those that wait behind one of these.
+    fn stuck(&self) -> (Vec<Change>, Vec<(Ino, Arc<Change>)>) {
         let guard = self.journal.lock();
         let overlay = guard.overlay();
-        let mut stuck = Vec::new();
-        let mut folders = false;
-        for change in overlay.iter() {
-            match change.state {
-                State::Held | State::Parked { .. } | State::Conflict { .. } => {
-                    folders |= change.kind == Kind::Folder && change.id.is_none();
-                    stuck.push(Change::clone(change));
-                }
-                State::Pending | State::Ambiguous { .. } | State::Settling { .. } | State::Local { .. } => {}
-            }
-        }
+        let waits = |change: &&Arc<Change>| change.waits_for_user();
+        let stuck: Vec<Change> = overlay.iter().filter(waits).map(|c| Change::clone(c)).collect();
         let mut behind = Vec::new();
-        if folders {
-            for change in overlay
-                .iter()
-                .filter(|change| change.is_scheduled() && change.is_outstanding())
-            {
-                behind.extend(Self::parked_above_in(overlay, change).map(|above| (change.ino, above)));
+        if !stuck.is_empty() {
+            // Of a burst of deletions each file that is held is told: the folders follow by themselves.
+            let follows = |change: &Change, blocker: &Change| change.is_removal() && blocker.state == State::Held;
+            for change in overlay.iter().filter(|c| c.is_scheduled() && c.is_outstanding()) {
+                let blocker = Self::stuck_behind_in(overlay, change).filter(|blocker| !follows(change, blocker));
+                behind.extend(blocker.map(|blocker| (change.ino, blocker)));
             }
         }
         (stuck, behind)

@@ -1,12 +1,13 @@
 //! What people ask a running mount: how it stands, what waits, and what to do with what cannot go on.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::journal::{Change, Durability, Overlay, Phase, Place, Placing, State, Write};
+use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, State, Write};
 use crate::model::{FieldChanges, Ino, ItemId, Kind, Timestamp};
 use crate::store::UrlImport;
 
@@ -16,6 +17,11 @@ use super::{Error, Notice, Result};
 
 /// What came up lately, remembered for `status`.
 const EVENTS_MAX: usize = 200;
+
+/// What keeps a name for now that the store will not take.
+const NAME_REFUSED: State = State::Local {
+    why: LocalReason::NameRefused,
+};
 
 /// Something that came up, and is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +70,8 @@ impl SyncReport {
 }
 
 impl Vfs {
-    /// Waits until everything (or what is at or below `path`) is in the store, and tells what cannot get there.
+    /// Waits until everything (or what is at or below `path`) is in the store, and tells what cannot get there. A file under
+    /// a name that the store refuses cannot, unless a program is still at it.
     pub async fn sync(&self, path: Option<&str>, deadline: Option<Duration>) -> Result<SyncReport> {
         let below = match path {
             Some(path) => Some(self.node_at(path).await?.ino),
@@ -109,7 +116,10 @@ impl Vfs {
                 let Some(change) = d.overlay().get(ino).cloned() else {
                     continue;
                 };
-                if change.attempts == 0 && matches!(change.state, State::Pending) && change.ready_at > d.now {
+                let is_new = change.attempts == 0
+                    && (change.state == State::Pending
+                        || change.state == NAME_REFUSED && !d.vfs.opens.is_being_written(ino));
+                if is_new && change.ready_at > d.now {
                     d.write(Write::Put(Box::new(Change {
                         ready_at: d.now,
                         ..Change::clone(&change)
@@ -126,7 +136,7 @@ impl Vfs {
             Ok(vfs
                 .changes_below(below)?
                 .iter()
-                .filter(|c| c.is_outstanding())
+                .filter(|c| c.is_outstanding() || c.state == NAME_REFUSED)
                 .map(|c| c.ino)
                 .collect())
         })
@@ -193,7 +203,7 @@ impl Vfs {
     pub async fn retry(&self, id: Option<u64>) -> Result<usize> {
         self.blocking(move |vfs| vfs.secure_unfinished(id)).await?;
         self.decide(Durability::Synced, move |d| {
-            let wanted = |c: &&std::sync::Arc<Change>| id.is_none_or(|id| c.ino.0 == id);
+            let wanted = |c: &&Arc<Change>| id.is_none_or(|id| c.ino.0 == id);
             let changes: Vec<Change> = d.overlay().iter().filter(wanted).map(|c| Change::clone(c)).collect();
             let mut retried = 0;
             for mut change in changes {
@@ -339,7 +349,7 @@ impl Vfs {
     pub async fn discard_held(&self) -> Result<usize> {
         let held: Vec<u64> = {
             let guard = self.journal.lock();
-            let held = |c: &&std::sync::Arc<Change>| c.state == State::Held;
+            let held = |c: &&Arc<Change>| c.state == State::Held;
             guard.overlay().iter().filter(held).map(|c| c.ino.0).collect()
         };
         for id in &held {
@@ -349,91 +359,6 @@ impl Vfs {
             }
         }
         Ok(held.len())
-    }
-
-    /// Lets held deletions go (all of them, or one). Answers how many.
-    pub async fn approve(&self, id: Option<u64>) -> Result<usize> {
-        self.decide(Durability::Synced, move |d| {
-            let held = |c: &&std::sync::Arc<Change>| c.state == State::Held && id.is_none_or(|id| c.ino.0 == id);
-            let changes: Vec<Change> = d.overlay().iter().filter(held).map(|c| Change::clone(c)).collect();
-            let approved = changes.len();
-            for mut change in changes {
-                change.state = State::Pending;
-                change.approved = true;
-                change.ready_at = d.now;
-                d.write(Write::Put(Box::new(change)));
-            }
-            Ok(approved)
-        })
-        .await
-    }
-
-    /// Ends a conflict.
-    pub async fn resolve(&self, id: u64, keep: Keep) -> Result<()> {
-        let ino = Ino(id);
-        let change = self.journal.change(ino);
-        let Some(State::Conflict { of }) = change.as_ref().map(|c| c.state.clone()) else {
-            return Err(Error::Invalid(format!("{id} is not a conflict: see `assetfs queue`")));
-        };
-        match keep {
-            Keep::Theirs => self.discard(id).await,
-            Keep::Both => {
-                self.decide(Durability::Synced, move |d| {
-                    let Some(change) = d.overlay().get(ino).cloned() else {
-                        return Ok(());
-                    };
-                    let change = Change {
-                        state: State::Pending,
-                        ready_at: d.now,
-                        last_error: None,
-                        ..Change::clone(&change)
-                    };
-                    d.write(Write::Put(Box::new(change)));
-                    Ok(())
-                })
-                .await
-            }
-            Keep::Mine => {
-                let asked = of.clone();
-                let other = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?)).await?;
-                let other = other.ok_or_else(|| Error::Invalid("the asset is gone: keep both instead".into()))?;
-                let fresh = self.stat_now(other.ino, &of).await?;
-                self.keep_mine(ino, other.ino, &fresh).await
-            }
-        }
-    }
-
-    async fn keep_mine(&self, ino: Ino, theirs: Ino, fresh: &crate::model::Entry) -> Result<()> {
-        let version = fresh.version.clone();
-        let places = self
-            .decide(Durability::Synced, move |d| {
-                let Some(ours) = d.overlay().get(ino).cloned() else {
-                    return Ok(Vec::new());
-                };
-                let node = d.vfs.node_in(d.overlay(), theirs)?;
-                let places = d.vfs.places(&node)?;
-                let old = node.change_or_new(d);
-                let mut ours = Change::clone(&ours);
-                let shown = ours.placing.iter().flat_map(|p| p.now.clone()).collect::<Vec<_>>();
-                ours.placing = Some(Placing {
-                    base: Vec::new(),
-                    now: places.clone(),
-                });
-                let mut taken = crate::journal::take_over(&ours, &old, &places, Some(version));
-                taken.ready_at = d.now;
-                taken.last_error = None;
-                d.take_over(taken, theirs);
-                Ok([places, shown].concat())
-            })
-            .await?;
-        for place in places {
-            self.notice(Notice::Entry {
-                parent: place.parent,
-                name: place.name,
-            });
-            self.notice(Notice::Attributes { ino: place.parent });
-        }
-        Ok(())
     }
 
     /// Reads a folder (or a file's entry) from the store again, now.
@@ -524,7 +449,7 @@ impl Vfs {
     /// The machine woke up, or the network came back: what waits to be tried again is tried now.
     pub async fn try_now(&self) -> Result<()> {
         self.decide(Durability::Written, |d| {
-            let late = |c: &&std::sync::Arc<Change>| {
+            let late = |c: &&Arc<Change>| {
                 c.attempts > 0 && c.ready_at > d.now && c.missing_since.is_none() && matches!(c.state, State::Pending)
             };
             let late: Vec<Change> = d.overlay().iter().filter(late).map(|c| Change::clone(c)).collect();
@@ -601,13 +526,17 @@ impl Inner {
         let mut report = SyncReport::default();
         for change in self.changes_below(below)? {
             match &change.state {
-                State::Pending | State::Ambiguous { .. } if !change.is_empty() => match self.parked_above(&change) {
-                    Some(above) => {
-                        report.parked += 1;
+                State::Pending | State::Ambiguous { .. } if !change.is_empty() => match self.stuck_behind(&change) {
+                    Some(blocker) => {
+                        match blocker.state {
+                            State::Held => report.held += 1,
+                            _ => report.parked += 1,
+                        }
                         report.problems.push(format!(
-                            "{}: waits for {}, which cannot be made",
+                            "{}: waits for {}, {}",
                             self.journal_path(change.ino),
-                            self.journal_path(above)
+                            self.journal_path(blocker.ino),
+                            blocks_how(&blocker)
                         ));
                     }
                     None => {
@@ -640,19 +569,29 @@ impl Inner {
                         self.journal_path(change.ino)
                     ));
                 }
+                // Hurried, and about to be parked.
+                State::Local { .. } if change.state == NAME_REFUSED && change.ready_at <= self.clock.now() => {
+                    report.pending += 1;
+                }
                 State::Pending | State::Ambiguous { .. } | State::Settling { .. } | State::Local { .. } => {}
             }
         }
         Ok(report)
     }
 
-    /// The folder, to be made above a node, that only the user moves on: nothing inside goes ahead of it.
-    fn parked_above(&self, change: &Change) -> Option<Ino> {
-        Self::parked_above_in(self.journal.lock().overlay(), change)
+    /// What a change waits for that only the user moves on: a folder above that cannot be made, or whatever else the
+    /// uploader found in its way.
+    fn stuck_behind(&self, change: &Change) -> Option<Arc<Change>> {
+        Self::stuck_behind_in(self.journal.lock().overlay(), change)
     }
 
     /// The same with the tree locked.
-    pub(super) fn parked_above_in(overlay: &Overlay, change: &Change) -> Option<Ino> {
+    pub(super) fn stuck_behind_in(overlay: &Overlay, change: &Change) -> Option<Arc<Change>> {
+        let above = || Some(overlay.get(Self::parked_above_in(overlay, change)?)?.clone());
+        overlay.stuck_behind(change.ino).cloned().or_else(above)
+    }
+
+    fn parked_above_in(overlay: &Overlay, change: &Change) -> Option<Ino> {
         let mut at = change.placing.as_ref()?.now.first()?.parent;
         for _ in 0..2048 {
             let above = overlay.get(at)?;
@@ -662,6 +601,16 @@ impl Inner {
             at = above.placing.as_ref()?.now.first()?.parent;
         }
         None
+    }
+}
+
+/// Why nothing goes on behind a change, in words.
+fn blocks_how(blocker: &Change) -> &'static str {
+    match (&blocker.state, blocker.is_removal()) {
+        (State::Held, _) => "the deletion of which is held",
+        (_, true) => "which cannot be deleted",
+        (_, false) if blocker.id.is_none() => "which cannot be made",
+        (_, false) => "which waits for you",
     }
 }
 

@@ -62,10 +62,7 @@ impl Vfs {
                 }
                 // Somebody said so, and the store says so too.
                 Err(error) if error.is_not_found() => match known {
-                    Some(node) if vfs.journal.change(node.ino).is_none() => {
-                        let diff = vfs.catalog.remove(&id, began)?;
-                        vfs.tell_kernel(&diff)
-                    }
+                    Some(node) if vfs.journal.change(node.ino).is_none() => vfs.take_removal(&id, began),
                     Some(_) | None => Ok(()),
                 },
                 Err(error) => Err(error.into()),

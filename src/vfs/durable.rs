@@ -116,6 +116,29 @@ impl Vfs {
         Ok(ticket)
     }
 
+    /// Secures what a writer left unfinished: its length, and whether every byte is there.
+    pub(super) async fn left_unfinished(&self, file: &Arc<OpenFile>) -> (u64, bool) {
+        let body = file.body();
+        if let Err(error) = body.sync().await {
+            tracing::warn!(ino = file.ino.0, "what was left unfinished is not on the disk: {error}");
+        }
+        (body.size().unwrap_or(0), body.is_complete())
+    }
+
+    /// An fsync by a program that has had the file open for long, and will keep it open, is as good as a close.
+    pub(super) async fn publish_while_open(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let ino = file.ino;
+        self.decide(Durability::Written, move |d| {
+            let due = d.overlay().get(ino).filter(|c| c.staged.is_some() && c.attempts == 0);
+            if due.is_some() {
+                let ready_at = d.ready_at();
+                d.guard.reschedule(ino, ready_at);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Syncs the files of bodies that the journal holds, until the mount ends.
     pub(super) async fn secure_bodies(&self) {
         loop {

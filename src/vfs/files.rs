@@ -189,7 +189,10 @@ impl Vfs {
                 attr.ctime = Some(now);
             });
             // In the same go: who sees the change also sees that the file is open, and not that its writer has died.
-            let file = d.vfs.opens.open(ino, true, || OpenFile::new(ino, body.clone(), None));
+            let file = d
+                .vfs
+                .opens
+                .open(ino, true, now, || OpenFile::new(ino, body.clone(), None));
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
@@ -212,7 +215,7 @@ impl Vfs {
     /// The open file of an inode, counted as opened.
     pub(super) async fn open_file(&self, ino: Ino, for_writing: bool) -> Result<Arc<OpenFile>> {
         if self.opens.get(ino).and_then(|open| open.taken_by()) == Some(TakenBy::Us)
-            && let Some(file) = self.opens.join(ino, for_writing)
+            && let Some(file) = self.opens.join(ino, for_writing, self.clock.now())
         {
             return Ok(file);
         }
@@ -256,7 +259,7 @@ impl Vfs {
                 upto: size,
             }
         });
-        let file = self.opens.open(ino, for_writing, || {
+        let file = self.opens.open(ino, for_writing, self.clock.now(), || {
             let file = OpenFile::new(ino, body, version);
             file.set_copying(copying);
             file
@@ -418,7 +421,14 @@ impl Vfs {
             true if file.has_failed() => Some("its close failed on this machine's disk; retry to send it as it is"),
             _ => None,
         };
-        let ino = file.ino;
+        let left = match unfinished {
+            Some(reason) => {
+                let (size, whole) = self.left_unfinished(file).await;
+                Some((reason, size, whole))
+            }
+            None => None,
+        };
+        let (ino, finished) = (file.ino, left.is_none());
         let scheduled = self
             .decide(Durability::Written, move |d| {
                 let Some(change) = d.overlay().get(ino).cloned() else {
@@ -444,9 +454,15 @@ impl Vfs {
                 if d.vfs.config.commit == Commit::Close && !refused && change.attempts == 0 {
                     change.ready_at = d.now;
                 }
-                if let Some(reason) = unfinished {
-                    change.last_error = Some(reason.into());
-                    change.state = State::Parked { reason: reason.into() };
+                if let Some((reason, size, whole)) = left {
+                    if let Some(staged) = &mut change.staged {
+                        (staged.size, staged.whole) = (size, whole);
+                    }
+                    let junk = State::Local { why: LocalReason::Junk };
+                    if change.state != junk {
+                        change.last_error = Some(reason.into());
+                        change.state = State::Parked { reason: reason.into() };
+                    }
                 }
                 if let State::Local {
                     why: LocalReason::Empty,
@@ -455,7 +471,7 @@ impl Vfs {
                 {
                     change.state = State::Pending;
                 }
-                if d.overlay().get(ino).is_some_and(|known| known.state == change.state) {
+                if finished && d.overlay().get(ino).is_some_and(|known| known.state == change.state) {
                     // The journal has a time from the flush, which will do after a restart.
                     d.guard.reschedule(ino, change.ready_at);
                 } else {

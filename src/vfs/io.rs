@@ -40,6 +40,8 @@ fn end_for(handle: &FileHandle, offset: u64) -> Option<u64> {
 const COPY_STEP_BYTES: u64 = 8 << 20;
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Who has kept a file open for writing so long keeps it open while it is on the screen: its fsync is the end of a save.
+const OPEN_FOR_LONG: Duration = Duration::from_secs(300);
 /// How long a commit that waits for the store may take without any progress.
 const STORE_WAIT: Duration = Duration::from_secs(120);
 
@@ -175,9 +177,12 @@ impl Vfs {
             // Attributes may wait for the disk all the same.
             return Ok(self.journal.sync().wait().await?);
         }
+        // Before the journal is told, or the uploader could look in between and wait for the close.
+        let released = handle.file.release_if_open_for(OPEN_FOR_LONG, self.clock.now());
         self.make_durable(&handle.file).await?;
         match self.config.commit {
             Commit::Fsync | Commit::Close => self.wait_for_store(&handle).await,
+            Commit::Background if released => self.publish_while_open(&handle.file).await,
             Commit::Background => Ok(()),
         }
     }

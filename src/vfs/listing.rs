@@ -244,6 +244,9 @@ impl Vfs {
         for (ino, entry) in inos.into_iter().zip(entries) {
             rows.push((self.inode_for(ino, &entry, began)?, entry));
         }
+        let sheltering = self.sheltering()?;
+        let listed: HashSet<&ItemId> = rows.iter().map(|(_, entry)| &entry.id).collect();
+        let sheltering = sheltering.into_iter().filter(|folder| !listed.contains(folder));
         // Taken before the catalog is written: a large folder must not hold the tree meanwhile.
         let (names, settled, kept) = {
             let guard = self.journal.lock();
@@ -259,6 +262,7 @@ impl Vfs {
             );
             kept.extend(unsure);
             kept.extend(stay);
+            kept.extend(sheltering);
             (names, settled, kept)
         };
         let diff = self

@@ -9,6 +9,7 @@ mod attention;
 mod check;
 mod config;
 mod confirm;
+mod conflict;
 mod control;
 mod deliveries;
 mod durable;
@@ -32,6 +33,7 @@ mod recover;
 mod rename;
 mod rounds;
 mod setattr;
+mod shelter;
 #[cfg(test)]
 mod tests;
 mod thumbnails;

@@ -1,5 +1,7 @@
 //! mkdir, rmdir, unlink, link.
 
+use std::sync::Arc;
+
 use crate::journal::{Change, Durability, Place, Placing, State, Write, settled};
 use crate::model::{Ino, Kind, Name};
 use crate::store::Support;
@@ -224,12 +226,14 @@ impl Decision<'_, '_> {
 
     /// Takes one name from a node; with the last one it is gone.
     pub fn remove(&mut self, node: &Node, place: &Place, process: u32) -> Result<()> {
-        if node.is_published() && self.vfs.config.no_delete {
-            return Err(Error::NotPermitted("nothing may be deleted here (--no-delete)".into()));
-        }
         let mut placing = self.vfs.placing(node)?;
         placing.now.retain(|p| p != place);
         let is_last = placing.now.is_empty();
+        // The end of a save that moved the old version aside deletes no asset: the new bytes become its next version.
+        let is_saved = is_last && self.claimer(node).is_some();
+        if node.is_published() && self.vfs.config.no_delete && !is_saved {
+            return Err(Error::NotPermitted("nothing may be deleted here (--no-delete)".into()));
+        }
         if is_last {
             self.vfs.may_leave(node)?;
         }
@@ -253,12 +257,8 @@ impl Decision<'_, '_> {
             change.staged = None;
             change.fields.clear();
             change.state = State::Pending;
-            if let Some(claimer) = change
-                .claimed_by
-                .take()
-                .and_then(|ino| self.overlay().get(ino).cloned())
-                && claimer.id.is_none()
-            {
+            change.claimed_by = None;
+            if let Some(claimer) = self.claimer(node) {
                 let version = node.entry.as_ref().map(|e| e.version.clone());
                 let taken = crate::journal::take_over(&claimer, &change, &[], version);
                 self.take_over(taken, node.ino);
@@ -273,6 +273,12 @@ impl Decision<'_, '_> {
         }
         self.put_or_forget(change);
         Ok(())
+    }
+
+    /// A file that is not in the store yet and becomes the next version of this one when it goes.
+    fn claimer(&self, node: &Node) -> Option<Arc<Change>> {
+        let claimer = self.overlay().get(node.change.as_ref()?.claimed_by?)?;
+        claimer.id.is_none().then(|| claimer.clone())
     }
 
     fn remove_unpublished(&mut self, node: &Node, placing: Placing, is_last: bool) -> Result<()> {

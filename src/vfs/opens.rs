@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -44,6 +45,10 @@ struct State {
     /// A program was told that its bytes could not be made durable.
     failed: bool,
     urgent: bool,
+    /// Since when a program has it open for writing.
+    since: Option<Timestamp>,
+    /// A program that keeps it open has said that its bytes are complete, and has not gone on writing.
+    released: bool,
     copying: Option<Copying>,
 }
 
@@ -97,6 +102,8 @@ impl OpenFile {
             killed: false,
             failed: false,
             urgent: false,
+            since: None,
+            released: false,
             copying: None,
         };
         Self {
@@ -139,7 +146,9 @@ impl OpenFile {
     }
 
     pub fn set_writing(&self, writing: Writing) {
-        self.state.lock().writing = writing;
+        let mut state = self.state.lock();
+        state.writing = writing;
+        state.released &= writing != Writing::Dirty;
     }
 
     /// The bytes were changed at `now`. Told after the change, so that a flush under way either has it or leaves the file
@@ -185,16 +194,23 @@ impl OpenFile {
         self.state.lock().copying = copying;
     }
 
-    pub fn opened(&self, for_writing: bool) {
+    pub fn opened(&self, for_writing: bool, now: Timestamp) {
         let mut state = self.state.lock();
         state.handles += 1;
         state.writers += u32::from(for_writing);
+        if for_writing {
+            state.since.get_or_insert(now);
+        }
     }
 
     pub fn closed(&self, for_writing: bool) -> Closed {
         let mut state = self.state.lock();
         state.handles = state.handles.saturating_sub(1);
         state.writers = state.writers.saturating_sub(u32::from(for_writing));
+        if state.writers == 0 {
+            state.since = None;
+            state.released = false;
+        }
         if state.handles == 0 {
             Closed::Last
         } else if for_writing && state.writers == 0 {
@@ -207,11 +223,18 @@ impl OpenFile {
     /// Whether the uploader must keep its hands off.
     pub fn is_being_written(&self) -> bool {
         let state = self.state.lock();
-        state.writers > 0 && !state.urgent
+        state.writers > 0 && !state.urgent && !state.released
     }
 
-    fn has_writers(&self) -> bool {
+    pub fn has_writers(&self) -> bool {
         self.state.lock().writers > 0
+    }
+
+    /// What was written is complete although the file stays open, if it has been open for so long. Answers that.
+    pub fn release_if_open_for(&self, least: Duration, now: Timestamp) -> bool {
+        let mut state = self.state.lock();
+        state.released = state.since.is_some_and(|since| now.since(since) >= least);
+        state.released
     }
 
     /// A program waits for the store although somebody still writes.
@@ -289,18 +312,18 @@ impl Opens {
     }
 
     /// The open file of an inode, counted as opened; made when there is none.
-    pub fn open(&self, ino: Ino, for_writing: bool, make: impl FnOnce() -> OpenFile) -> Arc<OpenFile> {
+    pub fn open(&self, ino: Ino, for_writing: bool, now: Timestamp, make: impl FnOnce() -> OpenFile) -> Arc<OpenFile> {
         let mut files = self.0.lock();
         let file = files.entry(ino).or_insert_with(|| Arc::new(make())).clone();
-        file.opened(for_writing);
+        file.opened(for_writing, now);
         file
     }
 
     /// The open file of an inode, counted as opened, if there is one.
-    pub fn join(&self, ino: Ino, for_writing: bool) -> Option<Arc<OpenFile>> {
+    pub fn join(&self, ino: Ino, for_writing: bool, now: Timestamp) -> Option<Arc<OpenFile>> {
         let files = self.0.lock();
         let file = files.get(&ino)?.clone();
-        file.opened(for_writing);
+        file.opened(for_writing, now);
         Some(file)
     }
 

@@ -185,8 +185,7 @@ impl Vfs {
                 }
             }
             for id in &changes.removed {
-                let diff = vfs.catalog.remove(id, began)?;
-                vfs.tell_kernel(&diff)?;
+                vfs.take_removal(id, began)?;
             }
             for id in &changes.stale {
                 vfs.catalog.invalidate_listing(id)?;

@@ -1,14 +1,16 @@
 //! What waits for the store, one entry a change, with what it costs.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Change, State};
+use crate::journal::{Change, Durability, State, Write};
 use crate::model::{Ino, Kind};
 use crate::store::{MoveFile, RenameFile};
 
-use super::Result;
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
+use super::{Error, Result};
 
 /// One pending change, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +78,36 @@ impl Vfs {
             changes.retain(|c| !matches!(c.state, State::Settling { .. }));
             changes.sort_by_key(|c| c.seq);
             Ok(changes.iter().map(|change| vfs.queue_item(change)).collect())
+        })
+        .await
+    }
+
+    /// Lets held deletions go (all of them, or one). Answers how many.
+    pub async fn approve(&self, id: Option<u64>) -> Result<usize> {
+        self.decide(Durability::Synced, move |d| {
+            let held = |c: &&Arc<Change>| c.state == State::Held && id.is_none_or(|id| c.ino.0 == id);
+            let mut changes: Vec<Change> = d.overlay().iter().filter(held).map(|c| Change::clone(c)).collect();
+            if id.is_none() {
+                // With all that is held go the folders that wait for it: they belong to the same burst.
+                let follows = |c: &&Arc<Change>| {
+                    let behind = || d.overlay().stuck_behind(c.ino).is_some_and(|b| b.state == State::Held);
+                    c.is_removal() && c.state == State::Pending && behind()
+                };
+                changes.extend(d.overlay().iter().filter(follows).map(|c| Change::clone(c)));
+            }
+            let approved = changes.len();
+            for mut change in changes {
+                change.state = State::Pending;
+                change.approved = true;
+                change.ready_at = d.now;
+                d.write(Write::Put(Box::new(change)));
+            }
+            match (approved, id) {
+                (0, Some(id)) => Err(Error::Invalid(format!(
+                    "no deletion is held under {id}: see `assetfs queue`"
+                ))),
+                _ => Ok(approved),
+            }
         })
         .await
     }

@@ -31,8 +31,8 @@ impl Vfs {
                 if !junk {
                     change.last_error = Some(reason.into());
                     change.state = State::Parked { reason: reason.into() };
-                    writes.push(Write::Put(Box::new(change)));
                 }
+                writes.push(Write::Put(Box::new(change)));
             }
             if !writes.is_empty() {
                 vfs.journal.write(writes, Durability::Synced).wait_blocking()?;

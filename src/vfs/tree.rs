@@ -205,6 +205,26 @@ impl Inner {
         }
     }
 
+    /// A place beside `place`, under its name with a tag: one that nobody has. Two of one second are told by a number.
+    pub(super) fn free_beside(&self, overlay: &Overlay, place: &Place, tag: &str) -> Result<Place> {
+        let folder = self.node_in(overlay, place.parent);
+        let mut name = place.name.tagged(tag);
+        for number in 2u32.. {
+            let taken = match &folder {
+                Ok(folder) => self.child_in(overlay, folder, name.as_str())?.is_some(),
+                Err(_) => false,
+            };
+            if !taken {
+                break;
+            }
+            name = place.name.tagged(&format!("{tag} {number}"));
+        }
+        Ok(Place {
+            parent: place.parent,
+            name,
+        })
+    }
+
     /// How deep a folder is; the root is 0.
     pub(super) fn depth(&self, overlay: &Overlay, folder: Ino) -> Result<u32> {
         let mut at = folder;

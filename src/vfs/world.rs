@@ -7,14 +7,14 @@ use async_trait::async_trait;
 
 use crate::cache::{CacheError, Published};
 use crate::journal::{
-    Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Placing, Source, Staged, State, World, Write,
+    Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Source, Staged, World, Write,
 };
 use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp, hex};
 use crate::store::{Body, ErrorKind, IdScheme, StoreError};
 
 use super::tree::told_time;
 use super::vfs::Vfs;
-use super::{Conflicts, Error, Notice};
+use super::{Error, Notice};
 
 /// How long memberships that were read directly count as known.
 const FRESH_FOR: Duration = Duration::from_secs(60);
@@ -101,7 +101,13 @@ impl World for Vfs {
     }
 
     fn being_written(&self, ino: Ino) -> bool {
-        self.opens.is_being_written(ino)
+        let Some(open) = self.opens.get(ino) else { return false };
+        // Bytes that are not flushed are nobody's to send, whoever waits for those before them.
+        let is_unfinished = || {
+            let staged = self.journal.change(ino).and_then(|c| c.staged.clone());
+            staged.is_some_and(|staged| staged.phase == Phase::Open)
+        };
+        open.is_being_written() || open.has_writers() && is_unfinished()
     }
 
     async fn source(&self, change: &Change, remote: Option<&Entry>) -> Result<Source, StoreError> {
@@ -407,7 +413,7 @@ impl Vfs {
     }
 
     /// When an answer to a change came: later than whatever was asked up to this very moment.
-    fn answered_now(&self) -> Timestamp {
+    pub(super) fn answered_now(&self) -> Timestamp {
         self.clock.now().plus(Duration::from_nanos(1))
     }
 
@@ -539,89 +545,6 @@ impl Vfs {
             at += a.len() as u64;
         }
         true
-    }
-
-    /// Our bytes become a local copy beside somebody else's version.
-    async fn split_conflict(&self, ino: Ino) -> super::Result<()> {
-        let Some(change) = self.journal.change(ino) else {
-            return Ok(());
-        };
-        let Some(id) = change.id.clone() else { return Ok(()) };
-        let theirs = self.store.stat(&id).await?;
-        let stamp = self.clock.now().to_local("%Y-%m-%d %H%M%S");
-        let tag = format!("conflict {} {stamp}", self.config.host);
-        let notices = self
-            .blocking(move |vfs| {
-                let new = vfs.journal.allocate()?;
-                // Their version is in the catalog before ours makes room: nobody reads it by the old entry.
-                let names = vfs.names_for(&theirs)?;
-                vfs.catalog.set_ino(&id, new)?;
-                vfs.catalog.put_entry(new, &theirs, vfs.answered_now(), &names)?;
-                let ticket = {
-                    let mut guard = vfs.journal.lock();
-                    let Some(current) = guard.overlay().get(ino).cloned() else {
-                        return Ok(Vec::new());
-                    };
-                    let Some(placing) = current.placing.clone() else {
-                        return Ok(Vec::new());
-                    };
-                    let mut ours = Change::clone(&current);
-                    ours.id = None;
-                    ours.resume = None;
-                    ours.unconfirmed.clear();
-                    ours.attempts = 0;
-                    match vfs.config.conflicts {
-                        Conflicts::Local => {
-                            ours.state = State::Conflict { of: id.clone() };
-                            ours.last_error = Some("somebody else changed it in the store too".into());
-                        }
-                        Conflicts::Upload => {
-                            ours.state = State::Pending;
-                            ours.ready_at = vfs.clock.now();
-                            ours.last_error = None;
-                        }
-                    }
-                    let now: Vec<Place> = placing
-                        .now
-                        .iter()
-                        .take(1)
-                        .map(|place| Place {
-                            parent: place.parent,
-                            name: place.name.tagged(&tag),
-                        })
-                        .collect();
-                    ours.placing = Some(Placing {
-                        base: Vec::new(),
-                        now: now.clone(),
-                    });
-                    let writes = vec![Write::Identify(new, id.clone()), Write::Put(Box::new(ours))];
-                    (guard.commit(writes, Durability::Synced), placing, now)
-                };
-                let (ticket, placing, now) = ticket;
-                ticket.wait_blocking()?;
-                Ok([placing.now, now].concat())
-            })
-            .await?;
-        for place in notices {
-            self.notice(Notice::Entry {
-                parent: place.parent,
-                name: place.name,
-            });
-            self.notice(Notice::Attributes { ino: place.parent });
-        }
-        self.problem(
-            ino,
-            match self.config.conflicts {
-                Conflicts::Local => {
-                    "somebody else changed the original in the store too: this version of yours stays beside it until \
-                     `assetfs resolve`"
-                }
-                Conflicts::Upload => {
-                    "somebody else changed the original in the store too: this version of yours is sent beside it"
-                }
-            },
-        );
-        Ok(())
     }
 
     /// What the store changed on arrival is kept while the journal still knows where it lies.

@@ -168,6 +168,12 @@ fn work_until_dark(daemon: &Daemon<'_>, disk: &Disk, case: Case, before: Wanted)
             if matches!(case.point, Point::Operation(k) if k == number) {
                 break;
             }
+            // What a program has synced itself is there although it has not closed its file: as on any disk, that may be left.
+            if let Some(half) = act.synced_on_the_way() {
+                let mut at_sync = worked.states.last().cloned().unwrap_or_default();
+                half.note(&mut at_sync);
+                worked.states.push(at_sync);
+            }
             let done = act.carry_out(&folder);
             let mut after = worked.states.last().cloned().unwrap_or_default();
             act.note(&mut after);

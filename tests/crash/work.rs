@@ -89,6 +89,14 @@ impl Act {
         }
     }
 
+    /// What it makes durable before its file is closed.
+    pub fn synced_on_the_way(&self) -> Option<Act> {
+        match self {
+            Act::SaveAndSync(path, bytes) => Some(Act::Save(path, bytes[..bytes.len() / 2].to_vec())),
+            _ => None,
+        }
+    }
+
     /// Whether it promises that it, and what was done before it, survives a loss of power.
     pub fn is_durable(&self) -> bool {
         self.writes().is_some() || matches!(self, Act::SyncFolder(_))

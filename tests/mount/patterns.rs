@@ -188,6 +188,9 @@ fn exiftool_and_imagemagick_save_one_version() {
         &mount,
         "exiftool -q -overwrite_original_in_place -Artist=Berta hero.jpg",
     );
+    // As it comes, exiftool keeps the old file beside the new one: the asset goes with the name, and not with the backup.
+    script_saves_once(&library, &mount, "exiftool -q -Artist=Bruno hero.jpg");
+    shell(&mount.at("work"), "rm hero.jpg_original");
     script_saves_once(
         &library,
         &mount,

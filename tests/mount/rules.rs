@@ -127,6 +127,34 @@ fn a_burst_of_deletions_waits_for_a_word() {
     assert_eq!(text(&log).matches("more than 2 deletions").count(), 1, "{}", text(&log));
 }
 
+/// `assetfs sync` waited for ever: the folder of what was held waited, too.
+#[test]
+fn a_whole_tree_beyond_the_brake_waits_for_one_word() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(&format!("{QUICK},delete_max=2"));
+    shell(
+        &mount.path(),
+        "mkdir Empty/deep; for n in 1 2 3 4; do echo $n > Empty/deep/$n.txt; done",
+    );
+    mount.sync();
+    shell(&mount.path(), "rm -r Empty/deep");
+    let synced = mount.run(&["sync"]);
+    assert_eq!(code(&synced), Some(1), "{}", text(&synced));
+    assert!(
+        text(&synced).contains("3 changes held until `assetfs approve`"),
+        "{}",
+        text(&synced)
+    );
+    let approved = mount.run(&["approve"]);
+    assert!(
+        text(&approved).contains("3 deletions will be carried out"),
+        "{}",
+        text(&approved)
+    );
+    mount.sync();
+    assert!(world.server().remote().find("Empty/deep").is_none());
+}
+
 #[test]
 fn a_mount_without_deletion_says_so() {
     let world = World::new(Seed::Small);

@@ -283,6 +283,10 @@ async fn no_delete_refuses_every_way_of_deleting_and_nothing_else() {
         .expect("an overwrite deletes nothing");
     rig.write("tmp.txt", b"saved").await.expect("write");
     rig.rename("tmp.txt", "b.txt").await.expect("nor does an editor's save");
+    rig.settle().await;
+    rig.rename("b.txt", "b.txt.bak").await.expect("moved aside");
+    rig.write("b.txt", b"saved").await.expect("write");
+    rig.unlink("b.txt.bak").await.expect("nor one by way of a backup");
     rig.write("own.txt", b"x").await.expect("write");
     rig.unlink("own.txt").await.expect("what was never published may go");
     rig.settle().await;

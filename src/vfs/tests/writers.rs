@@ -1,0 +1,159 @@
+//! Writers that die, that never close, and that share a file: what they wrote is shown, kept and sent as it is.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::rig::{ME, Rig, name};
+use crate::journal::{State, UploaderConfig};
+use crate::model::Ino;
+use crate::store::memory::{self as presets, Fault, Op};
+use crate::store::{ErrorKind, Retry};
+use crate::vfs::{Commit, Fh, OpenHow, VfsConfig};
+
+fn writing() -> OpenHow {
+    OpenHow {
+        read: true,
+        write: true,
+        ..OpenHow::default()
+    }
+}
+
+/// A new file with bytes that nobody has closed or synced.
+async fn half_written(rig: &Rig, path: &str) -> (Ino, Fh) {
+    let (attr, opened) = rig
+        .vfs
+        .create(ME, Ino::ROOT, &name(path), 0o644, writing())
+        .await
+        .expect("create");
+    rig.vfs
+        .write(opened.fh, 0, Bytes::from_static(b"all that was written"))
+        .await
+        .expect("write");
+    (attr.ino, opened.fh)
+}
+
+async fn parked(rig: &Rig) -> usize {
+    let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("a report");
+    report.parked
+}
+
+/// Of a file whose writer was killed nothing was shown but its name: its length was the one of the last close. A retry sent
+/// as little.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_writer_left_is_readable_and_sent_whole_on_demand() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, fh) = half_written(&rig, "half.txt").await;
+    rig.vfs.opens.get(ino).expect("open").set_killed();
+    rig.vfs.release(fh).await;
+    rig.settle().await;
+    assert_eq!(parked(&rig).await, 1);
+    assert!(rig.stored().is_empty(), "it is not published as if it were complete");
+    assert_eq!(rig.at("half.txt").await.expect("there").size, 20);
+    assert_eq!(rig.read("half.txt").await.expect("read"), b"all that was written");
+    assert_eq!(rig.vfs.retry(Some(ino.0)).await.expect("retry"), 1);
+    rig.settle().await;
+    assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written".to_vec()));
+}
+
+/// The same after the end of the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_being_written_when_the_daemon_died_is_readable_and_sent_whole_on_demand() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, _) = half_written(&rig, "half.txt").await;
+    rig.crash().await;
+    rig.settle().await;
+    assert_eq!(parked(&rig).await, 1);
+    assert_eq!(rig.at("half.txt").await.expect("there").size, 20);
+    assert_eq!(rig.vfs.retry(Some(ino.0)).await.expect("retry"), 1);
+    rig.settle().await;
+    assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written".to_vec()));
+}
+
+/// While one program waited for the store, another one wrote to the same file: it was parked as if its writer had died.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_store_does_not_declare_other_writers_dead() {
+    let config = VfsConfig {
+        commit: Commit::Fsync,
+        ..VfsConfig::default()
+    };
+    let rig = Rig::with(presets::whole(), config, UploaderConfig::default()).await;
+    let (ino, one) = half_written(&rig, "shared.txt").await;
+    let other = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+    rig.store.faults().inject(Op::Create, 1, down);
+    let vfs = rig.vfs.clone();
+    let waiting = tokio::spawn(async move { vfs.fsync(one).await });
+    for _ in 0..1000 {
+        if rig.store.faults().calls(Op::Create) > 0 || waiting.is_finished() {
+            break;
+        }
+        rig.clock.advance(Duration::from_millis(100));
+        rig.rest().await;
+    }
+    assert_eq!(rig.store.faults().calls(Op::Create), 1);
+    rig.vfs
+        .write(other, 0, Bytes::from_static(b"ALL"))
+        .await
+        .expect("the other writes");
+    for _ in 0..10 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    let state = rig.vfs.journal.change(ino).expect("it waits").state.clone();
+    assert_eq!(state, State::Pending);
+    rig.vfs.flush(ME, other).await.expect("flush");
+    rig.vfs.release(other).await;
+    for _ in 0..100 {
+        if waiting.is_finished() {
+            break;
+        }
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    waiting.await.expect("ends").expect("it is in the store");
+    assert_eq!(rig.stored()["/shared.txt"], Some(b"ALL that was written".to_vec()));
+}
+
+/// An office program keeps a document open while it is on the screen: nothing that it saved reached the store before
+/// the evening. What is synced by a writer that has had the file open for long is as good as closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_synced_by_a_program_that_keeps_its_file_open_is_sent() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (_, fh) = half_written(&rig, "letter.txt").await;
+    rig.vfs.fsync(fh).await.expect("fsync");
+    let minute = async || {
+        for _ in 0..60 {
+            rig.clock.advance(Duration::from_secs(1));
+            rig.rest().await;
+        }
+    };
+    minute().await;
+    assert!(rig.stored().is_empty(), "a program that has just begun is not done");
+    for _ in 0..5 {
+        minute().await;
+    }
+    assert!(rig.stored().is_empty(), "nor one that has not synced since");
+    let write = async |bytes: &'static [u8]| {
+        rig.vfs.write(fh, 0, Bytes::from_static(bytes)).await.expect("write");
+    };
+    write(b"ALL").await;
+    minute().await;
+    assert!(rig.stored().is_empty());
+    rig.vfs.fsync(fh).await.expect("fsync");
+    minute().await;
+    assert_eq!(rig.stored()["/letter.txt"], Some(b"ALL that was written".to_vec()));
+    write(b"and").await;
+    minute().await;
+    assert_eq!(
+        rig.stored()["/letter.txt"],
+        Some(b"ALL that was written".to_vec()),
+        "what is not synced yet may be half"
+    );
+    assert_eq!(parked(&rig).await, 0);
+    rig.vfs.flush(ME, fh).await.expect("flush");
+    rig.vfs.release(fh).await;
+    rig.settle().await;
+    assert_eq!(rig.stored()["/letter.txt"], Some(b"and that was written".to_vec()));
+    assert_eq!(rig.tree().await, rig.stored());
+}
