@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
+use futures_util::StreamExt as _;
 use serde_json::Value;
 
 /// Largest body that the server's PHP takes, in bytes; a larger one arrives without parameters.
@@ -39,7 +40,7 @@ impl Params {
             .get(header::CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok())
             .unwrap_or_default();
-        let Ok(bytes) = axum::body::to_bytes(body, POST_BYTES_MAX).await else {
+        let Some(bytes) = whole(body).await else {
             return Self::default();
         };
         if kind.starts_with("application/json") {
@@ -57,7 +58,7 @@ impl Params {
     /// Reads a multipart upload; one that is too large has neither parameters nor file.
     pub(super) async fn from_upload(request: Request) -> (Self, Option<Upload>) {
         let (parts, body) = request.into_parts();
-        let Ok(bytes) = axum::body::to_bytes(body, POST_BYTES_MAX).await else {
+        let Some(bytes) = whole(body).await else {
             return (Self::default(), None);
         };
         let request = Request::from_parts(parts, Body::from(bytes));
@@ -96,4 +97,20 @@ impl Params {
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
     }
+}
+
+/// A body of at most [`POST_BYTES_MAX`]. A larger one is read to its end before it is thrown away, as the web server does it: a
+/// client that is still sending hears the answer.
+async fn whole(body: Body) -> Option<Bytes> {
+    let mut pieces = body.into_data_stream();
+    let mut kept = Vec::new();
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.ok()?;
+        length += piece.len();
+        if length <= POST_BYTES_MAX {
+            kept.extend_from_slice(&piece);
+        }
+    }
+    (length <= POST_BYTES_MAX).then(|| kept.into())
 }
