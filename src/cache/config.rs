@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
-/// What one download holds: two pieces, one of them on its way to the disk, and the client's own buffers.
-const STREAM_MEMORY_BYTES: u64 = 1 << 20;
+/// What one download holds: a piece that is gathered or written, and the client's own buffers.
+const STREAM_MEMORY_BYTES: u64 = 3 << 19;
 /// The largest answer to a read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn read_memory_bounds_downloads_and_answers() {
         let mut config = CacheConfig::new("c", "s");
-        assert_eq!((config.streams_in_all(), config.answers_kib()), (64, 64 << 10));
+        assert_eq!((config.streams_in_all(), config.answers_kib()), (42, 64 << 10));
         config.read_memory_bytes = 16 << 20;
-        assert_eq!((config.streams_in_all(), config.answers_kib()), (8, 8 << 10));
+        assert_eq!((config.streams_in_all(), config.answers_kib()), (5, 8 << 10));
         config.read_memory_bytes = 0;
         assert_eq!(
             (config.streams_in_all(), config.answers_kib()),

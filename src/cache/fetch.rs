@@ -438,29 +438,37 @@ async fn open(body: &Arc<Body>, entry: &Entry, bytes: Range<u64>) -> Result<Down
     {
         return Err(changed());
     }
-    let Some(validator) = download.validator.clone() else {
-        return Ok(download);
-    };
+    if let Some(validator) = &download.validator
+        && !settle(body, validator).await?
+    {
+        return Err(changed());
+    }
+    body.state.lock().is_unsettled = false;
+    Ok(download)
+}
+
+/// Notes by what name a download knows the bytes; the first time, it tells whether an older version has the same. Answers
+/// `false` when downloads before knew them by another name.
+async fn settle(body: &Arc<Body>, validator: &str) -> Result<bool> {
     let first = {
         let mut state = body.state.lock();
         match &state.validator {
-            Some(known) if *known != validator => return Err(changed()),
-            Some(_) => None,
+            Some(known) => return Ok(known == validator),
             None => {
-                state.validator = Some(validator.clone());
+                state.validator = Some(validator.to_owned());
                 state.id.filter(|_| state.is_clean())
             }
         }
     };
     if let Some(id) = first {
-        let (shared, noting) = (body.shared.clone(), validator.clone());
+        let (shared, noting) = (body.shared.clone(), validator.to_owned());
         let noted = body
             .shared
             .blocking(move || shared.index.lock()?.set_validator(id, &noting));
         noted.await?;
-        body.inherit(&validator).await;
+        body.inherit(validator).await;
     }
-    Ok(download)
+    Ok(true)
 }
 
 /// Fetches `bytes` without keeping them.

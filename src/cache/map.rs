@@ -8,7 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::disk::{self, DiskError};
 
@@ -19,6 +19,11 @@ const DIGEST_BYTES: usize = 16;
 /// The hash of a block; never zero, which stands for "missing".
 pub(super) fn digest(block: &[u8]) -> u128 {
     xxh3_128(block).max(1)
+}
+
+/// The same of a block that came in parts.
+pub(super) fn digest_of(block: &Xxh3) -> u128 {
+    block.digest128().max(1)
 }
 
 /// What is known about one block.

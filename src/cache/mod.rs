@@ -11,6 +11,7 @@
 mod answer;
 mod body;
 mod bundle;
+mod chain;
 mod config;
 mod error;
 mod evict;

@@ -21,6 +21,7 @@ struct Found {
     file: OpenFile,
     content: Content,
     validator: Option<String>,
+    is_unsettled: bool,
     complete: bool,
 }
 
@@ -93,12 +94,13 @@ impl Body {
         index.insert(id, entry, self.shared.clock.now())?;
         let path = self.shared.index.path(id);
         let file = disk::open_private(&path, true)?;
-        let content = match entry.size {
+        let (content, is_unsettled) = match entry.size {
             Some(size) => {
                 disk::set_len(&file, &path, size)?;
-                Content::Known(BlockMap::new(size, self.shared.config.block_bytes))
+                let map = BlockMap::new(size, self.shared.config.block_bytes);
+                (Content::Known(map), !index.others(&entry.id, id, size)?.is_empty())
             }
-            None => Content::Unknown,
+            None => (Content::Unknown, false),
         };
         Ok(Found {
             id,
@@ -108,6 +110,7 @@ impl Body {
             },
             content,
             validator: None,
+            is_unsettled,
             complete: false,
         })
     }
@@ -148,6 +151,7 @@ impl Body {
             file: open,
             content: Content::Known(map),
             validator: record.validator.clone(),
+            is_unsettled: false,
             complete,
         })
     }
@@ -203,6 +207,7 @@ impl State {
         self.id = Some(found.id);
         self.file = Some(found.file);
         self.validator = found.validator;
+        self.is_unsettled = found.is_unsettled;
         if let Content::Known(map) = &found.content {
             self.size = map.size();
         }

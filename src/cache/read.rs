@@ -195,7 +195,8 @@ impl Body {
         let range_bytes_max = pacing.range_bytes_max();
         // Twice what the downloads carry, so that one that ends finds its next range.
         let window = ahead_bytes.min(2 * range_bytes_max * jobs as u64);
-        let range_bytes = (window / jobs as u64).clamp(FETCH_BYTES_MIN, range_bytes_max);
+        // Shared out among those that are to flow: what comes on top is left for the window as it will be by then.
+        let range_bytes = (window / pacing.streams() as u64).clamp(FETCH_BYTES_MIN, range_bytes_max);
         let longest = range_bytes.div_ceil(self.shared.config.block_bytes) as usize;
         for _ in 0..jobs {
             let Some(room) = fetch::Room::ahead(self, range_bytes) else {
@@ -203,7 +204,9 @@ impl Body {
             };
             let claim = {
                 let mut state = self.state.lock();
-                let Some(map) = state.map() else { return };
+                let Some(map) = state.map().filter(|_| !state.is_unsettled) else {
+                    return;
+                };
                 let horizon = from.saturating_add(window).min(map.size());
                 let blocks = map.covering(&(from..horizon));
                 let size = map.size();

@@ -16,6 +16,9 @@ const AHEAD_FACTOR: u64 = 4;
 const AHEAD_FACTOR_EAGER: u64 = 8;
 /// Programs that only look at the head of a file stop before: the kernel itself reads two of its steps on their behalf.
 const EAGER_FROM_BYTES: u64 = 2 << 20;
+/// A file whose very first read is this long is read from end to end: by itself the kernel begins with much less, and who
+/// looks at a head does not ask for a megabyte of it.
+const BULK_READ_BYTES_MIN: u64 = 1 << 20;
 
 /// Follows the reads of one open handle.
 #[derive(Debug, Default)]
@@ -36,8 +39,8 @@ impl Reader {
         Self::default()
     }
 
-    /// Notes a read. Answers how many bytes behind it are worth fetching: none at first and after a jump, then a multiple
-    /// of what the stream has read so far.
+    /// Notes a read. Answers how many bytes behind it are worth fetching: none after a jump, and at first only where the
+    /// program copies the file by the look of it; then a multiple of what the stream has read so far.
     pub(super) fn observe(&self, read: &Range<u64>) -> u64 {
         let len = read.end - read.start;
         let mut streams = self.streams.lock();
@@ -57,7 +60,11 @@ impl Reader {
             }
             None => {
                 let next = read.end;
-                (Stream { next, run_bytes: len }, 0)
+                let ahead_bytes = match read.start == 0 && len >= BULK_READ_BYTES_MIN {
+                    true => len.saturating_mul(AHEAD_FACTOR),
+                    false => 0,
+                };
+                (Stream { next, run_bytes: len }, ahead_bytes)
             }
         };
         if streams.len() == STREAMS_MAX {
@@ -77,10 +84,18 @@ mod tests {
     #[test]
     fn the_window_grows_while_reading_on_and_is_gone_after_a_jump() {
         let reader = Reader::new();
-        assert_eq!(reader.observe(&(0..MIB)), 0);
+        assert_eq!(reader.observe(&(0..MIB / 2)), 0);
+        assert_eq!(reader.observe(&(MIB / 2..MIB)), 4 * MIB);
         assert_eq!(reader.observe(&(MIB..2 * MIB)), 8 * MIB);
         assert_eq!(reader.observe(&(2 * MIB..3 * MIB)), 24 * MIB);
         assert_eq!(reader.observe(&(500 * MIB..501 * MIB)), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_read_in_large_steps_from_its_start_is_wanted_at_once() {
+        assert_eq!(Reader::new().observe(&(0..MIB)), 4 * MIB);
+        assert_eq!(Reader::new().observe(&(0..MIB - 1)), 0);
+        assert_eq!(Reader::new().observe(&(MIB..2 * MIB)), 0, "not its start");
     }
 
     #[test]

@@ -3,18 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use crate::disk;
 
 use super::body::Body;
+use super::chain::Chain;
 use super::error::{CacheError, Result};
 use super::evict::Disk;
-use super::map::{BlockMap, digest, note_digests};
+use super::map::{BlockMap, note_digests};
 use super::state::{Content, Phase, common};
 
 /// Most bytes that a download keeps in memory before they are written.
-const PIECE_BYTES_MAX: u64 = 256 << 10;
+const PIECE_BYTES_MAX: u64 = 1 << 20;
 
 /// Takes the bytes of a download in order and stores its blocks.
 pub(super) struct Sink {
@@ -25,7 +26,7 @@ pub(super) struct Sink {
     began: u64,
     /// Where `buffer` begins, a block's start.
     start: u64,
-    buffer: BytesMut,
+    buffer: Chain,
     extent: Extent,
 }
 
@@ -44,7 +45,7 @@ impl Sink {
             position,
             began: wanted.start,
             start: wanted.start,
-            buffer: BytesMut::new(),
+            buffer: Chain::default(),
             extent: Extent::To(wanted.end),
         }
     }
@@ -56,7 +57,7 @@ impl Sink {
             position: 0,
             began: 0,
             start: 0,
-            buffer: BytesMut::new(),
+            buffer: Chain::default(),
             extent: Extent::Open(Vec::new()),
         }
     }
@@ -93,7 +94,7 @@ impl Sink {
                 piece_bytes
             };
             let take = (room as usize).saturating_sub(self.buffer.len()).min(data.len());
-            self.buffer.extend_from_slice(&data.split_to(take));
+            self.buffer.push(data.split_to(take));
             let at_end = matches!(self.extent, Extent::To(end) if self.start + self.buffer.len() as u64 >= end);
             if self.buffer.len() >= room as usize || at_end {
                 self.store_buffer().await?;
@@ -103,11 +104,11 @@ impl Sink {
     }
 
     async fn store_buffer(&mut self) -> Result<()> {
-        let piece = self.buffer.split().freeze();
-        if piece.is_empty() {
+        let piece = std::mem::take(&mut self.buffer);
+        let len = piece.len() as u64;
+        if len == 0 {
             return Ok(());
         }
-        let len = piece.len() as u64;
         let digests = self.body.store_with_room(self.start, piece).await?;
         if let Extent::Open(found) = &mut self.extent {
             found.extend(digests);
@@ -150,9 +151,9 @@ impl Sink {
 
 impl Body {
     /// Stores a piece; makes room on a full disk once.
-    async fn store_with_room(self: &Arc<Self>, start: u64, piece: Bytes) -> Result<Vec<u128>> {
+    async fn store_with_room(self: &Arc<Self>, start: u64, piece: Chain) -> Result<Vec<u128>> {
         self.shared.admit_clean(piece.len() as u64).await?;
-        let store = |piece: Bytes| {
+        let store = |piece: Chain| {
             let body = self.clone();
             self.shared.blocking(move || body.store(start, &piece))
         };
@@ -167,9 +168,9 @@ impl Body {
 
     /// Writes whole blocks that begin at `start`: the data first, then their digests, then they count as present. In a
     /// dirty body only what has not been overwritten is taken. Blocks.
-    fn store(self: &Arc<Self>, start: u64, piece: &[u8]) -> Result<Vec<u128>> {
+    fn store(self: &Arc<Self>, start: u64, piece: &Chain) -> Result<Vec<u128>> {
         let block_bytes = self.shared.config.block_bytes;
-        let digests: Vec<u128> = piece.chunks(block_bytes as usize).map(digest).collect();
+        let digests = piece.digests(block_bytes as usize);
         let first = (start / block_bytes) as usize;
         let bytes = start..start + piece.len() as u64;
         {
@@ -186,13 +187,14 @@ impl Body {
             };
             match parts {
                 Some(parts) => {
+                    let piece = piece.joined();
                     for part in parts.iter() {
                         let data = &piece[(part.start - start) as usize..(part.end - start) as usize];
                         disk::write_at(&open.file, &open.path, part.start, data)?;
                     }
                 }
                 None => {
-                    disk::write_at(&open.file, &open.path, start, piece)?;
+                    disk::write_parts_at(&open.file, &open.path, start, piece.pieces())?;
                     if let Some(map) = self.map_file()? {
                         note_digests(&map.file, &map.path, first, &digests)?;
                     }

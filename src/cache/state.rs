@@ -73,6 +73,9 @@ pub(super) struct State {
     pub(super) size: u64,
     pub(super) content: Content,
     pub(super) validator: Option<String>,
+    /// An older version of it is here, and no download has shown yet whether its bytes are the same: until one has, nothing
+    /// is fetched that nobody waits for.
+    pub(super) is_unsettled: bool,
     /// Moves with every change made here.
     pub(super) generation: u64,
     /// Digests of all blocks as of a generation.
@@ -112,6 +115,7 @@ impl State {
             size: 0,
             content: Content::Unknown,
             validator: None,
+            is_unsettled: false,
             generation: 0,
             hashed: None,
             jobs: 0,

@@ -23,7 +23,7 @@ pub use error::{DiskError, Result};
 pub use lock::LockFile;
 pub use memory::{keep_memory_together, resident_bytes, return_free_memory};
 pub use process::ProcessStatus;
-pub use read::{begin_writeback, read_at_most, read_cached, read_onto, write_at};
+pub use read::{begin_writeback, read_at_most, read_cached, read_onto, write_at, write_parts_at};
 pub use reserve::Reserve;
 pub use space::{Space, free_space};
 pub use sparse::{Allocate, allocate, allocated_bytes, open_private, preallocate, seek_data, seek_hole, set_len};

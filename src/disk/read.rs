@@ -1,8 +1,8 @@
 //! Reading and writing by position.
-#![allow(unsafe_code)] // preadv2(2), reads into memory that is not zeroed first; sync_file_range(2)
+#![allow(unsafe_code)] // preadv2(2), pwritev(2), reads into memory that is not zeroed first; sync_file_range(2)
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -66,6 +66,39 @@ pub fn write_at(file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(
     file.write_all_at(bytes, offset).named("write", path)
 }
 
+/// How many parts one call takes.
+const PARTS_MAX: usize = libc::UIO_MAXIOV as usize;
+
+/// Writes all `parts` at `offset`, one behind the other. After an error a part of them may have been written.
+pub fn write_parts_at(file: &File, path: &Path, offset: u64, parts: &[impl AsRef<[u8]>]) -> Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part.as_ref())).collect();
+    let mut left = &mut slices[..];
+    let mut at = offset;
+    // Empty parts are no part of what is left.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match pwritev(file, &left[..left.len().min(PARTS_MAX)], at) {
+            Ok(0) => return Err(DiskError::new("write", path, io::ErrorKind::WriteZero.into())),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut left, written);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(DiskError::new("write", path, e)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes what one call takes.
+fn pwritev(file: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    let at = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let count = libc::c_int::try_from(parts.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: `IoSlice` has the layout of an iovec; the slices and what they show live across the call; the descriptor is open.
+    let written = unsafe { libc::pwritev(file.as_raw_fd(), parts.as_ptr().cast(), count, at) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
 /// Lets the disk begin to write a range of a file (with a length of 0: to its end), without waiting for it. Nothing is durable by that, and an error shows
 /// at the sync that follows.
 pub fn begin_writeback(file: &File, offset: u64, len: u64) {
@@ -81,6 +114,25 @@ pub fn begin_writeback(file: &File, offset: u64, len: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_written_one_behind_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        let parts: Vec<Vec<u8>> = (0..3000u32).map(|i| vec![i as u8; (i % 7) as usize]).collect();
+        write_parts_at(&file, &path, 5, &parts).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap()[5..], parts.concat());
+        write_parts_at(&file, &path, 0, &[b"", b"", b""]).unwrap();
+        write_parts_at(&file, &path, 0, &[[0_u8; 0]; 0]).unwrap();
+        let denied = File::open(&path).unwrap();
+        assert!(write_parts_at(&denied, &path, 0, &[b"x"]).is_err());
+    }
 
     #[test]
     fn reads_stop_at_the_end_of_the_file() {
