@@ -162,14 +162,11 @@ impl Body {
     }
 
     /// The same of a dirty body while there is room for certain; `false`: not done, for it needs more. Blocks.
-    pub fn write_quickly(self: &Arc<Self>, offset: u64, data: &Bytes) -> Result<bool> {
+    pub fn write_quickly(self: &Arc<Self>, offset: u64, data: &[u8]) -> Result<bool> {
         if data.is_empty() || self.dirty_id().is_none() || !self.shared.admits(data.len() as u64) {
             return Ok(false);
         }
-        let change = Change::Write {
-            offset,
-            data: data.clone(),
-        };
+        let change = Change::Write { offset, data };
         match self.change_now(&change) {
             Ok(Made::Yes) => {
                 self.begin_writeback(&change);
@@ -229,9 +226,9 @@ impl Body {
 
     /// Lets the disk begin with what has been written, a stretch at a time: the sync at close then has little left to wait
     /// for. Blocks.
-    fn begin_writeback(&self, change: &Change) {
+    fn begin_writeback(&self, change: &Change<impl AsRef<[u8]>>) {
         let Change::Write { offset, data } = change else { return };
-        let end = offset.saturating_add(data.len() as u64);
+        let end = offset.saturating_add(data.as_ref().len() as u64);
         let written = end / WRITEBACK_BYTES;
         if offset / WRITEBACK_BYTES == written {
             return;
@@ -241,7 +238,7 @@ impl Body {
         }
     }
 
-    fn change_now(&self, change: &Change) -> Result<Made> {
+    fn change_now(&self, change: &Change<impl AsRef<[u8]>>) -> Result<Made> {
         let _io = self.io.lock();
         let open = {
             let state = self.state.lock();
@@ -252,7 +249,7 @@ impl Body {
             }
         };
         match change {
-            Change::Write { offset, data } => disk::write_at(&open.file, &open.path, *offset, data)?,
+            Change::Write { offset, data } => disk::write_at(&open.file, &open.path, *offset, data.as_ref())?,
             Change::SetSize(size) => disk::set_len(&open.file, &open.path, *size)?,
             Change::Allocate { mode, offset, len } => disk::allocate(&open.file, &open.path, *mode, *offset, *len)?,
         }
@@ -387,17 +384,17 @@ impl Body {
 
 /// A change of bytes or size.
 #[derive(Clone)]
-enum Change {
-    Write { offset: u64, data: Bytes },
+enum Change<D = Bytes> {
+    Write { offset: u64, data: D },
     SetSize(u64),
     Allocate { mode: Allocate, offset: u64, len: u64 },
 }
 
-impl Change {
+impl<D: AsRef<[u8]>> Change<D> {
     /// What it may take of the disk.
     fn room_bytes(&self) -> u64 {
         match self {
-            Self::Write { data, .. } => data.len() as u64,
+            Self::Write { data, .. } => data.as_ref().len() as u64,
             Self::SetSize(_) => 0,
             Self::Allocate { mode, len, .. } => match mode {
                 Allocate::PunchHole => 0,
@@ -409,7 +406,7 @@ impl Change {
     /// Bytes that no longer come from the base.
     fn overwritten(&self) -> Range<u64> {
         match self {
-            Self::Write { offset, data } => *offset..offset.saturating_add(data.len() as u64),
+            Self::Write { offset, data } => *offset..offset.saturating_add(data.as_ref().len() as u64),
             Self::SetSize(_) => 0..0,
             Self::Allocate { mode, offset, len } => match mode {
                 Allocate::Extend | Allocate::KeepSize => 0..0,
@@ -422,7 +419,7 @@ impl Change {
 
     fn size_after(&self, size: u64) -> u64 {
         match self {
-            Self::Write { offset, data } => size.max(offset.saturating_add(data.len() as u64)),
+            Self::Write { offset, data } => size.max(offset.saturating_add(data.as_ref().len() as u64)),
             Self::SetSize(size) => *size,
             Self::Allocate { mode, offset, len } => match mode {
                 Allocate::Extend | Allocate::ZeroRange => size.max(offset.saturating_add(*len)),

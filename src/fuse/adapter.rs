@@ -14,9 +14,10 @@ use super::convert::{self, TTL, attr_ttl, entry_ttl};
 use super::modes::{Grant, Modes, Wish};
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
+use super::spare::Spare;
 use super::underway::Underway;
 use crate::disk::Buffers;
-use crate::http::with_context;
+use crate::http::{with_context, within_context};
 use crate::model::{Ino, XATTR_BYTES_MAX};
 use crate::telemetry::Operations;
 use crate::vfs::{self, Attr, DirEntry, Fh, IoMode, Opened, Vfs};
@@ -36,6 +37,7 @@ pub struct Adapter {
     pub(super) programs: Arc<Programs>,
     operations: Arc<Operations>,
     underway: Arc<Underway>,
+    spare: Arc<Spare>,
     /// For what is written.
     pub(super) buffers: Buffers,
     /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
@@ -53,6 +55,7 @@ impl Adapter {
             programs: Arc::new(programs),
             operations,
             underway: Arc::default(),
+            spare: Arc::default(),
             buffers: Buffers::default(),
             stack_depth,
         }
@@ -102,6 +105,45 @@ impl Adapter {
         self.spawn(request, operation.serve(reply, work, answer, drop));
     }
 
+    /// Runs `quick` on this thread, which saves every change of threads. `None`: it can't be spared, or what program asks would
+    /// have to be found out first.
+    pub(super) fn here<T>(
+        &self,
+        request: &Request,
+        quick: impl FnOnce() -> vfs::Result<Option<T>>,
+    ) -> Option<vfs::Result<Option<T>>> {
+        let context = self.programs.remembered(request.pid())?;
+        let _runtime = self.runtime.enter();
+        let done = self.spare.run(|| within_context(context, quick))?;
+        Some(done.unwrap_or_else(|| Err(vfs::Error::Internal)))
+    }
+
+    /// Answers from [`Adapter::here`] where that can be, else from a thread that may block; both wait for nothing but this
+    /// machine. Where `quick` cannot tell (`None`), `work` goes on in a task.
+    pub(super) fn serve_here<T, R, Q, W, A>(
+        &self,
+        request: &Request,
+        operation: Operation,
+        reply: R,
+        quick: Q,
+        work: W,
+        answer: A,
+        late: impl FnOnce(T) + Send + 'static,
+    ) where
+        T: Send + 'static,
+        R: Refuse + Send + 'static,
+        Q: Fn() -> vfs::Result<Option<T>> + Send + 'static,
+        W: Future<Output = vfs::Result<T>> + Send + 'static,
+        A: FnOnce(R, T) + Send + 'static,
+    {
+        match self.here(request, &quick) {
+            Some(Ok(Some(done))) => operation.finish(reply, Ok(done), answer),
+            Some(Ok(None)) => self.spawn(request, operation.serve(reply, work, answer, late)),
+            Some(Err(error)) => operation.finish(reply, Err(error), answer),
+            None => self.serve_quickly(request, operation, reply, quick, work, answer, late),
+        }
+    }
+
     /// Tries `quick` on a thread that may block and answers from there, which saves the way over a task; it waits for nothing
     /// but this machine. Where it cannot tell (`None`), `work` goes on in a task.
     pub(super) fn serve_quickly<T, R, Q, W, A>(
@@ -121,10 +163,13 @@ impl Adapter {
         A: FnOnce(R, T) + Send + 'static,
     {
         let (adapter, pid) = (self.clone(), request.pid());
-        self.runtime.spawn_blocking(move || match quick() {
-            Ok(Some(done)) => operation.finish(reply, Ok(done), answer),
-            Ok(None) => adapter.spawn_for(pid, operation.serve(reply, work, answer, late)),
-            Err(error) => operation.finish(reply, Err(error), answer),
+        self.runtime.spawn_blocking(move || {
+            let context = adapter.programs.context(pid);
+            match within_context(context, quick) {
+                Ok(Some(done)) => operation.finish(reply, Ok(done), answer),
+                Ok(None) => adapter.spawn_for(pid, operation.serve(reply, work, answer, late)),
+                Err(error) => operation.finish(reply, Err(error), answer),
+            }
         });
     }
 

@@ -68,15 +68,18 @@ impl Filesystem for Adapter {
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (vfs, caller, parent) = (self.vfs.clone(), convert::caller(req), convert::ino(parent));
         let name = decode!(convert::name(name), reply);
-        self.serve(
+        let (quick, wanted) = (self.vfs.clone(), name.clone());
+        self.serve_here(
             req,
             self.operation("lookup", parent).named(&name),
             reply,
+            move || quick.lookup_quickly(parent, &wanted),
             async move { vfs.lookup(caller, parent, &name).await },
             move |reply, found| match found {
                 Lookup::Found(attr) => answer_lookup(reply, parent, &attr),
                 Lookup::Absent => reply.entry(&entry_ttl(parent), &convert::absent(), GENERATION),
             },
+            drop,
         );
     }
 
@@ -86,7 +89,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
         let (vfs, quick, ino) = (self.vfs.clone(), self.vfs.clone(), convert::ino(ino));
-        self.serve_quickly(
+        self.serve_here(
             req,
             self.operation("getattr", ino),
             reply,
@@ -251,7 +254,7 @@ impl Filesystem for Adapter {
         let name = decode!(convert::name(name), reply);
         let (how, adapter, closer) = (convert::open_how(OpenFlags(flags)), self.clone(), self.clone());
         let (quick, wanted, mode) = (self.vfs.clone(), name.clone(), convert::mode(mode));
-        self.serve_quickly(
+        self.serve_here(
             req,
             self.operation("create", parent).named(&name),
             reply,
@@ -295,11 +298,16 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let operation = self.operation("write", convert::ino(ino));
+        let done = self.here(req, || self.vfs.write_quickly(fh.0, offset, data));
+        if let Some(done) = done.and_then(Result::transpose) {
+            return operation.finish(reply, done, |reply, written| reply.written(written));
+        }
         let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
         let (quick, bytes) = (self.vfs.clone(), data.clone());
         self.serve_quickly(
             req,
-            self.operation("write", convert::ino(ino)),
+            operation,
             reply,
             move || quick.write_quickly(fh.0, offset, &bytes),
             async move { vfs.write(fh.0, offset, data).await },
@@ -332,16 +340,18 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.modes.release(fh.0);
-        let vfs = self.vfs.clone();
-        self.serve(
+        let (vfs, quick) = (self.vfs.clone(), self.vfs.clone());
+        self.serve_here(
             req,
             self.operation("release", convert::ino(ino)),
             reply,
+            move || Ok(quick.release_quickly(fh.0)),
             async move {
                 vfs.release(fh.0).await;
                 Ok(())
             },
             |reply, ()| reply.ok(),
+            drop,
         );
     }
 

@@ -1,7 +1,8 @@
 //! The kernel's side of the mount: decodes what the kernel asks, hands it to the [`crate::vfs`] and sends the answer.
 //!
-//! Nothing here knows what a file *means*. A handler runs on one of the session's two threads, only turns the request
-//! into the VFS's own types and spawns; the answer leaves from the task. The kernel's requests to interrupt are not
+//! Nothing here knows what a file *means*. A handler runs on one of the session's threads and turns the request into the VFS's
+//! own types; what this machine can answer in a moment it answers itself, as long as other threads are left to read requests
+//! ([`spare`]), everything else from a task. The kernel's requests to interrupt are not
 //! supported by the protocol library, so every operation has a deadline ([`operation`]): a program that waits for us
 //! can only be killed once we have answered.
 //!
@@ -14,6 +15,7 @@
 //! - [`mounts`]: what the system says is mounted where.
 //! - [`programs`]: on whose behalf.
 //! - [`session`]: mounting and unmounting.
+//! - [`spare`]: how many of the session's threads may work.
 //! - [`underway`]: what programs wait for.
 
 mod adapter;
@@ -25,6 +27,7 @@ mod notices;
 mod operation;
 mod programs;
 mod session;
+mod spare;
 mod underway;
 
 pub use session::{Mount, MountConfig, abort, unmount};

@@ -114,16 +114,22 @@ impl Programs {
         }
     }
 
+    /// The same where it is remembered: never waits.
+    pub fn remembered(&self, pid: u32) -> Option<Context> {
+        match pid {
+            0 => Some(Context::of(Class::Interactive)),
+            pid => self.remember(pid).map(|known| known.context),
+        }
+    }
+
     /// Whether it is one that makes thumbnails of files that nobody asked to open.
     pub fn makes_thumbnails(&self, pid: u32) -> bool {
         pid != 0 && self.known(pid).makes_thumbnails
     }
 
     fn known(&self, pid: u32) -> Known {
-        if let Some(known) = self.known.lock().get(&pid)
-            && known.since.elapsed() < HOLDS
-        {
-            return known.clone();
+        if let Some(known) = self.remember(pid) {
+            return known;
         }
         let Some(_looking) = self.looking.try_lock_for(LOOKING_MAX) else {
             return Known::new(self.name(pid), Class::Interactive, false);
@@ -131,6 +137,11 @@ impl Programs {
         let known = self.find(pid);
         self.known.lock().put(pid, known.clone());
         known
+    }
+
+    fn remember(&self, pid: u32) -> Option<Known> {
+        let mut known = self.known.lock();
+        known.get(&pid).filter(|known| known.since.elapsed() < HOLDS).cloned()
     }
 
     fn find(&self, thread: u32) -> Known {

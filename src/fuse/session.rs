@@ -11,11 +11,9 @@ use tokio::sync::watch;
 use super::adapter::Adapter;
 use super::mounts::{self, Mounted};
 use super::notices::{self, Queue};
+use super::spare::THREADS;
 use crate::telemetry::Operations;
 use crate::vfs::Vfs;
-
-/// Threads that read requests; they only decode and spawn.
-const THREADS: usize = 2;
 
 /// What the kernel reads ahead of a sequential reader, in KiB: its own 128 leave most of a fast line unused.
 const READ_AHEAD_KIB: u32 = 1024;

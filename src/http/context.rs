@@ -69,6 +69,11 @@ pub async fn with_context<F: Future>(context: Context, future: F) -> F::Output {
     CONTEXT.scope(context, future).await
 }
 
+/// Runs `work` in `context`, on this thread.
+pub fn within_context<T>(context: Context, work: impl FnOnce() -> T) -> T {
+    CONTEXT.sync_scope(context, work)
+}
+
 /// The context of the current task; interactive, without a program, when none was set.
 pub fn current_context() -> Context {
     CONTEXT.try_with(Clone::clone).unwrap_or_default()
@@ -88,6 +93,7 @@ mod tests {
             with_context(context.clone(), async { current_context() }).await,
             context
         );
+        assert_eq!(within_context(context.clone(), current_context), context);
         assert_eq!(current_context(), Context::default());
         let inside = with_context(context.clone(), async {
             let carried = current_context();

@@ -29,7 +29,7 @@ pub use allowance::{Book, Ledger, Limits, MemoryLedger, Period, Used};
 pub use answer::{Answer, ByteStream, Response};
 pub use budget::{Budget, BudgetState, LocalBudget, Permit, Unavailable};
 pub use client::{Client, ClientConfig, Deadlines};
-pub use context::{Class, Context, current_context, with_context};
+pub use context::{Class, Context, current_context, with_context, within_context};
 pub use counters::{LastError, Login, RouteCounters, Snapshot};
 pub use error::{Error, ErrorKind, Retry};
 pub use excerpt::EXCERPT_BYTES_MAX;

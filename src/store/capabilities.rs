@@ -175,6 +175,8 @@ pub struct Capabilities {
     pub file_bytes_max: Option<u64>,
     /// Largest file that is re-uploaded for the sake of a rename or a move, in bytes; above it EFBIG.
     pub rename_bytes_max: u64,
+    /// Whether [`super::Store::lookup_unlisted`] may find anything.
+    pub unlisted_names: Support,
     /// How many files one request may be about.
     pub batches: super::Batches,
     /// Whether [`super::Store::search`] works.

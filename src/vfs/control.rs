@@ -332,11 +332,7 @@ impl Vfs {
         let outcome = match self.stat_now(ino, id).await {
             Err(Error::Store(error)) if error.is_not_found() => {
                 let id = id.clone();
-                let taken = self.blocking(move |vfs| {
-                    let diff = vfs.catalog.remove(&id, began)?;
-                    vfs.tell_kernel(&diff)
-                });
-                taken.await
+                self.blocking(move |vfs| vfs.take_removal(&id, began)).await
             }
             told => told.map(drop),
         };

@@ -1,26 +1,23 @@
-//! open, create, release: handles and what the end of writing sets off.
+//! open and create.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cache::{Body, BodyId, BodyState};
-use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
+use crate::journal::{Change, Durability, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
 
 use super::notes;
-use super::opens::{Closed, Copying, OpenFile, TakenBy, Writing};
+use super::opens::{Copying, OpenFile, TakenBy, Writing};
 use super::tree::Node;
 use super::vfs::{Decision, Inner, Vfs};
 use super::views::check_free;
 use super::who::process_of;
-use super::{Attr, Caller, Commit, Error, Fh, IoMode, OpenHow, Opened, Result};
+use super::{Attr, Caller, Error, IoMode, OpenHow, Opened, Result};
 
 /// Files up to this size are better served from the page cache than by passthrough.
 const TINY_BYTES: u64 = 128 << 10;
-/// How long a file may keep a name that the store refuses before the user is told.
-const NAME_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// No process: it has taken nothing away.
 const NOBODY: u32 = u32::MAX;
 
@@ -203,15 +200,6 @@ impl Vfs {
         Ok(file)
     }
 
-    /// Closes a handle. When it was the last that could write, what was written becomes ready for the store.
-    pub async fn release(&self, fh: Fh) {
-        if let Some(handle) = self.handles.remove_file(fh) {
-            self.close_file(&handle.file, handle.how.write).await;
-        } else {
-            self.handles.remove_note(fh);
-        }
-    }
-
     /// The open file of an inode, counted as opened.
     pub(super) async fn open_file(&self, ino: Ino, for_writing: bool) -> Result<Arc<OpenFile>> {
         if self.opens.get(ino).and_then(|open| open.taken_by()) == Some(TakenBy::Us)
@@ -384,107 +372,6 @@ impl Vfs {
         }
     }
 
-    pub(super) async fn close_file(&self, file: &Arc<OpenFile>, for_writing: bool) {
-        if for_writing && let Err(error) = self.end_copying(file).await {
-            tracing::error!(ino = file.ino.0, "an unfinished copy could not be completed: {error}");
-        }
-        if for_writing && file.writing() == Writing::Dirty && !file.is_killed() && !file.has_failed() {
-            // mmap stores may come after the last flush.
-            if let Err(error) = self.make_durable(file).await {
-                tracing::error!(
-                    ino = file.ino.0,
-                    "the last bytes of a file could not be made durable: {error}"
-                );
-            }
-        }
-        let closed = self.opens.close(file, for_writing);
-        if for_writing && closed != Closed::StillOpen && !file.is_ghost() {
-            self.writing_is_over(file).await;
-        }
-        if closed == Closed::Last && file.is_ghost() {
-            let body = file.body();
-            if matches!(body.state(), BodyState::Dirty { .. })
-                && let Err(error) = self.discard_body(&body).await
-            {
-                tracing::warn!(
-                    ino = file.ino.0,
-                    "an unlinked file's bytes could not be removed: {error}"
-                );
-            }
-        }
-    }
-
-    /// The last writer closed: the quiet time begins.
-    async fn writing_is_over(&self, file: &Arc<OpenFile>) {
-        let unfinished = match file.writing() == Writing::Dirty {
-            true if file.is_killed() => Some("the program that wrote it was killed before it finished"),
-            true if file.has_failed() => Some("its close failed on this machine's disk; retry to send it as it is"),
-            _ => None,
-        };
-        let left = match unfinished {
-            Some(reason) => {
-                let (size, whole) = self.left_unfinished(file).await;
-                Some((reason, size, whole))
-            }
-            None => None,
-        };
-        let (ino, finished) = (file.ino, left.is_none());
-        let scheduled = self
-            .decide(Durability::Written, move |d| {
-                let Some(change) = d.overlay().get(ino).cloned() else {
-                    return Ok(());
-                };
-                let mut change = Change::clone(&change);
-                if let Some(staged) = &mut change.staged {
-                    staged.size = d.vfs.staged_len(staged);
-                }
-                let empty = change.staged.as_ref().is_some_and(|s| s.size == 0);
-                let quiet = if empty {
-                    d.vfs.config.quiet_empty
-                } else {
-                    d.vfs.config.quiet
-                };
-                let refused = matches!(
-                    change.state,
-                    State::Local {
-                        why: LocalReason::NameRefused
-                    }
-                );
-                change.ready_at = d.now.plus(if refused { NAME_GRACE } else { quiet });
-                if d.vfs.config.commit == Commit::Close && !refused && change.attempts == 0 {
-                    change.ready_at = d.now;
-                }
-                if let Some((reason, size, whole)) = left {
-                    if let Some(staged) = &mut change.staged {
-                        (staged.size, staged.whole) = (size, whole);
-                    }
-                    let junk = State::Local { why: LocalReason::Junk };
-                    if change.state != junk {
-                        change.last_error = Some(reason.into());
-                        change.state = State::Parked { reason: reason.into() };
-                    }
-                }
-                if let State::Local {
-                    why: LocalReason::Empty,
-                } = change.state
-                    && !empty
-                {
-                    change.state = State::Pending;
-                }
-                if finished && d.overlay().get(ino).is_some_and(|known| known.state == change.state) {
-                    // The journal has a time from the flush, which will do after a restart.
-                    d.guard.reschedule(ino, change.ready_at);
-                } else {
-                    d.write(Write::Put(Box::new(change)));
-                }
-                Ok(())
-            })
-            .await;
-        if let Err(error) = scheduled {
-            tracing::error!(ino = ino.0, "a saved file could not be scheduled: {error}");
-        }
-    }
-
     pub(super) async fn known_child(&self, parent: Ino, name: &Name) -> Result<Option<Node>> {
         let name = name.clone();
         self.blocking(move |vfs| {
@@ -505,14 +392,6 @@ impl Inner {
         match (&node.change, self.journal.change(node.ino)) {
             (Some(then), Some(now)) => !Arc::ptr_eq(then, &now),
             (then, now) => then.is_some() != now.is_some(),
-        }
-    }
-
-    /// How long a staged body is. Of one that was never closed the journal only knows how long it was at first.
-    pub(super) fn staged_len(&self, staged: &Staged) -> u64 {
-        match std::fs::metadata(self.staging_dir.join(&staged.body)) {
-            Ok(file) if staged.phase == Phase::Open && staged.whole => file.len(),
-            Ok(_) | Err(_) => staged.size,
         }
     }
 

@@ -107,7 +107,7 @@ impl Vfs {
     }
 
     /// The same into a file that is being written already, with room on the disk; `None` where more is to be done. Blocks.
-    pub fn write_quickly(&self, fh: Fh, offset: u64, data: &Bytes) -> Result<Option<u32>> {
+    pub fn write_quickly(&self, fh: Fh, offset: u64, data: &[u8]) -> Result<Option<u32>> {
         let handle = self.handles.file(fh)?;
         let file = &handle.file;
         self.check_size(offset.saturating_add(data.len() as u64))?;

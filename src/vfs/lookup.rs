@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::catalog::Child;
-use crate::model::{Ino, Kind, Name};
+use crate::model::{Ino, ItemId, Kind, Name};
+use crate::store::Support;
 
 use super::notes;
 use super::tree::{Node, folder_mtime};
@@ -59,6 +60,29 @@ impl Vfs {
         self.found_or_unlisted(parent, &folder, name, found.or(view)).await
     }
 
+    /// The same where the answer is on this machine; `None` where more has to be done. Blocks on the catalog.
+    pub fn lookup_quickly(&self, parent: Ino, name: &Name) -> Result<Option<Lookup>> {
+        let is_special = is_virtual(parent) || notes::is_note(parent) || notes::is_reserved(parent, name);
+        if self.config.fresh || is_special || self.view_in(parent, name).is_some() {
+            return Ok(None);
+        }
+        let (folder, found, is_known) = self.find_known(parent, name)?;
+        match found {
+            Some(attr) if self.to_learn(attr.ino).is_none() => {
+                match attr.kind {
+                    Kind::File => self.used_in(&folder),
+                    Kind::Folder => self.used(),
+                }
+                Ok(Some(Lookup::Found(attr)))
+            }
+            None if is_known && self.capabilities().unlisted_names == Support::No => {
+                self.used_in(&folder);
+                Ok(Some(Lookup::Absent))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
     /// What was found; where nothing was, the store may know a name that it does not list.
     async fn found_or_unlisted(&self, parent: Ino, folder: &Node, name: &Name, found: Option<Attr>) -> Result<Lookup> {
         let found = match found {
@@ -70,10 +94,7 @@ impl Vfs {
 
     /// Asks for an item that only a pending change tells of, because the cache was deleted. Answers whether it is known now.
     pub(super) async fn learn(&self, ino: Ino) -> bool {
-        let Some(change) = self.journal.change(ino).filter(|c| c.staged.is_none()) else {
-            return false;
-        };
-        let (Some(id), Kind::File) = (change.id.clone(), change.kind) else {
+        let Some(id) = self.to_learn(ino) else {
             return false;
         };
         let asked = id.clone();
@@ -86,6 +107,12 @@ impl Vfs {
             tracing::debug!(%id, "what is not known of a file could not be asked for: {error}");
         }
         told.is_ok()
+    }
+
+    /// The store's id of a file that perhaps only a pending change tells of.
+    fn to_learn(&self, ino: Ino) -> Option<ItemId> {
+        let change = self.journal.change(ino).filter(|c| c.staged.is_none())?;
+        change.id.clone().filter(|_| change.kind == Kind::File)
     }
 
     fn used_in(&self, folder: &Node) {

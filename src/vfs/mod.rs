@@ -7,6 +7,7 @@
 mod assets;
 mod attention;
 mod check;
+mod close;
 mod config;
 mod confirm;
 mod conflict;

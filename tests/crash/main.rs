@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use assetfs::emulator::imagerelay::Item;
 
-use self::stage::{Daemon, Stage, finish};
+use self::stage::{Daemon, Stage};
 use self::work::{Act, Wanted, differs, text};
 
 /// Points in an ordinary run, which stays under a minute.
@@ -21,8 +21,6 @@ const POINTS: usize = 40;
 const POINTS_FULL: usize = 400;
 /// Daemons that work and die at the same time: each waits for most of its life.
 const SIDE_BY_SIDE: usize = 6;
-/// How long the server may work on what it was sent.
-const QUEUE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What the library has at first.
 const FILES: [&str; 5] = ["report.txt", "logo.txt", "plan.txt", "old.txt", "gone.txt"];
@@ -138,30 +136,17 @@ fn crash_at(point: Point) -> (u64, u64) {
         drop(daemon);
         daemon = stage.mount();
     }
-    let mut sync = stage.assetfs();
-    sync.args(["sync", "--wait", "60"]);
-    let output = finish(sync);
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let (code, said) = stage.sync();
     // A file that was cut while it was written is kept aside, and that is said.
-    let fine = output.status.success() || (cut.is_some() && output.status.code() == Some(1));
-    assert!(fine, "{point:?}: sync: {} {said}\n{}", output.status, stage.log());
-    let since = Instant::now();
-    let (stored, wrong) = loop {
-        let stored = stage.stored();
-        let wrong = differs(&stored, &wanted);
-        let wrong = match (&wrong, &cut) {
-            (Some(_), Some(cut)) => differs(&stored, cut).and(wrong),
+    let fine = code == Some(0) || (cut.is_some() && code == Some(1));
+    assert!(fine, "{point:?}: sync: {code:?} {said}\n{}", stage.log());
+    let (stored, wrong) = stage.stored_at_last(|stored| {
+        let wrong = differs(stored, &wanted);
+        match (&wrong, &cut) {
+            (Some(_), Some(cut)) => differs(stored, cut).and(wrong),
             (_, _) => wrong,
-        };
-        if wrong.is_none() || since.elapsed() > QUEUE_DEADLINE {
-            break (stored, wrong);
         }
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    });
     let names: Vec<_> = stored.iter().map(|(name, _, id)| (name, id)).collect();
     assert_eq!(wrong, None, "{point:?}: {names:?}\n{said}\n{}", stage.log());
     let requests = stage.server.counters().api - base;

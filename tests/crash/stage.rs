@@ -13,6 +13,8 @@ use crate::work::{Stored, Wanted, text};
 const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long any command may take.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
+/// How long the server may work on what it was sent.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(15);
 /// Nothing in the background that would be counted, and uploads that begin while the work goes on.
 const OPTIONS: &str = "rate=0,poll=0,quiet=200ms,quiet_empty=200ms";
 
@@ -160,6 +162,28 @@ impl Stage {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// Waits until everything is sent. Answers the exit status, and what was said with it.
+    pub fn sync(&self) -> (Option<i32>, String) {
+        let mut sync = self.assetfs();
+        sync.args(["sync", "--wait", "60"]);
+        let output = finish(sync);
+        let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        (output.status.code(), said.concat())
+    }
+
+    /// What is stored as soon as nothing is `wrong` with it, or what then still is.
+    pub fn stored_at_last<W>(&self, wrong: impl Fn(&Stored) -> Option<W>) -> (Stored, Option<W>) {
+        let since = Instant::now();
+        loop {
+            let stored = self.stored();
+            let found = wrong(&stored);
+            if found.is_none() || since.elapsed() > QUEUE_DEADLINE {
+                return (stored, found);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Everything that the library holds below the folder of the work.

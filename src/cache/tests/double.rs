@@ -332,6 +332,7 @@ fn capabilities(reads: Reads) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: u64::MAX,
+        unlisted_names: Support::No,
         batches: Batches::NONE,
         search: Support::No,
         groups: Groups::NONE,

@@ -90,6 +90,7 @@ fn capabilities(config: &FlextypeConfig) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: Some(config.file_bytes_max),
         rename_bytes_max: config.file_bytes_max,
+        unlisted_names: Support::Yes,
         batches: Batches::NONE,
         search: Support::No,
         groups: Groups::NONE,

@@ -202,6 +202,7 @@ fn capabilities(config: &Im4Config) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: RENAME_BYTES_MAX,
+        unlisted_names: Support::Yes,
         batches: Batches {
             create_files_max: CREATE_FILES_MAX,
             create_bytes_max: CREATE_BYTES_MAX,

@@ -190,6 +190,7 @@ fn capabilities(rename_bytes_max: u64) -> Capabilities {
         listing_lag_max: Duration::from_secs(300),
         file_bytes_max: None,
         rename_bytes_max,
+        unlisted_names: Support::No,
         batches: Batches::NONE,
         search: Support::Yes,
         groups: Groups {

@@ -34,6 +34,7 @@ pub fn whole() -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: None,
         rename_bytes_max: 1 << 30,
+        unlisted_names: Support::No,
         batches: Batches::NONE,
         search: Support::Yes,
         groups: Groups {

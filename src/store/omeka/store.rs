@@ -272,6 +272,7 @@ fn capabilities(config: &OmekaConfig) -> Capabilities {
         listing_lag_max: Duration::ZERO,
         file_bytes_max: config.file_bytes_max,
         rename_bytes_max: config.rename_bytes_max,
+        unlisted_names: Support::No,
         batches: Batches::NONE,
         search: Support::Yes,
         groups: Groups {

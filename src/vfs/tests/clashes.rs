@@ -3,31 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::rig::{ME, Rig};
+use super::rig::{ME, Rig, all_stores};
 use crate::model::Entry;
 use crate::store::memory::{self as presets, Fault, Op};
-use crate::store::{Capabilities, CreateFile, CreateFolder, IdScheme, Sizes};
+use crate::store::{Capabilities, IdScheme, Sizes};
 use crate::vfs::{Fh, OpenHow};
 
 const OLD: &[u8] = b"old";
 const NEW: &[u8] = b"new and longer";
-
-fn stores() -> [Capabilities; 5] {
-    [
-        presets::whole(),
-        presets::like_imagerelay(),
-        presets::like_flextype(),
-        Capabilities {
-            create_file: CreateFile::Anywhere,
-            create_folder: CreateFolder::Anywhere,
-            ..presets::like_omeka()
-        },
-        Capabilities {
-            create_file: CreateFile::Anywhere,
-            ..presets::like_im4()
-        },
-    ]
-}
 
 /// Somebody reads `a.txt`, in a drive that has nothing to send.
 async fn being_read(capabilities: Capabilities) -> (Rig, Entry, Fh) {
@@ -77,7 +60,7 @@ async fn still_reads_the_old_version(rig: &Rig, reader: Fh, label: &str) {
 /// ended as a conflict copy without any bytes of ours.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rename_follows_the_item_to_the_new_version_of_an_open_file() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let (rig, file, reader) = being_read(capabilities).await;
         rig.rename("a.txt", "b.txt").await.expect(label);
@@ -92,7 +75,7 @@ async fn a_rename_follows_the_item_to_the_new_version_of_an_open_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_follows_the_item_to_the_new_version_of_an_open_file() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let (rig, file, reader) = being_read(capabilities).await;
         rig.rename("a.txt", "d/c.txt").await.expect(label);
@@ -104,7 +87,7 @@ async fn a_move_follows_the_item_to_the_new_version_of_an_open_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_follow_the_item_to_the_new_version_of_an_open_file() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let (rig, file, reader) = being_read(capabilities).await;
         let ino = rig.at("a.txt").await.expect(label).ino;
@@ -123,7 +106,7 @@ async fn fields_follow_the_item_to_the_new_version_of_an_open_file() {
 /// The name is free for others at once, and what it stood for goes, whatever bytes it has got.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_follows_the_item_to_the_new_version_of_an_open_file() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let (rig, file, reader) = being_read(capabilities).await;
         rig.unlink("a.txt").await.expect(label);
@@ -136,7 +119,7 @@ async fn a_removal_follows_the_item_to_the_new_version_of_an_open_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_does_not_follow_but_is_a_conflict() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let (rig, file, _reader) = being_read(capabilities).await;
         rig.write("a.txt", b"ours").await.expect(label);
@@ -154,7 +137,7 @@ async fn a_save_does_not_follow_but_is_a_conflict() {
 /// A rename that sends the bytes again was told that they are not the newest, and ended as a conflict copy, or parked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rename_of_what_others_have_written_unseen_takes_their_bytes_along() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         for is_cached in [false, true] {
             let label = format!("{} {is_cached}", capabilities.label);
             let rig = Rig::new(capabilities.clone()).await;
@@ -207,7 +190,7 @@ async fn what_is_under_way_for_the_old_inode_is_not_sent_a_second_time_for_the_n
 /// be deleted at any time, and nobody need have looked at the drive since.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_sent_after_the_cache_was_lost_and_nobody_has_looked() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let mut rig = Rig::new(capabilities).await;
         let remote = rig.store.remote();
@@ -236,7 +219,7 @@ async fn what_waits_is_sent_after_the_cache_was_lost_and_nobody_has_looked() {
 /// it took the old name back; elsewhere the old name went on to be shown here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_goes_where_others_have_put_the_file_meanwhile() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         if capabilities.ids == IdScheme::Path {
             // What is renamed there is another file.
             continue;
@@ -268,7 +251,7 @@ async fn a_save_goes_where_others_have_put_the_file_meanwhile() {
 /// What was parked because somebody had removed the file showed its old entry again when it was given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_up_of_a_file_that_others_removed_is_gone() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let rig = Rig::new(capabilities).await;
         let remote = rig.store.remote();
@@ -315,7 +298,7 @@ async fn what_was_given_up_is_not_shown_for_another_file_of_that_path() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_to_a_rename_may_tell_of_others_bytes() {
     const AS_LONG: &[u8] = b"odd";
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         for is_read in [false, true] {
             let label = format!("{} {is_read}", capabilities.label);
             let (rig, file, reader) = being_read(capabilities.clone()).await;
@@ -338,7 +321,7 @@ async fn the_answer_to_a_rename_may_tell_of_others_bytes() {
 /// then replaced theirs, which nobody had seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_after_a_rename_that_told_of_others_bytes_is_a_conflict() {
-    for capabilities in stores() {
+    for capabilities in all_stores() {
         let label = capabilities.label;
         let (rig, file, reader) = being_read(capabilities).await;
         rig.vfs.release(reader).await;

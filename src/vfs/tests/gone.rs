@@ -2,23 +2,16 @@
 
 use std::time::Duration;
 
-use super::rig::Rig;
+use super::rig::{Rig, all_stores};
 use crate::store::memory::{self as presets, Fault, Op};
-use crate::store::{Capabilities, CreateFile, CreateFolder, ErrorKind, Retry};
+use crate::store::{Capabilities, CreateFolder, ErrorKind, Retry};
 
-fn all_stores() -> [Capabilities; 5] {
-    let anywhere = |capabilities: Capabilities| Capabilities {
-        create_file: CreateFile::Anywhere,
+/// All of them, with folders anywhere.
+fn stores() -> [Capabilities; 5] {
+    all_stores().map(|capabilities| Capabilities {
         create_folder: CreateFolder::Anywhere,
         ..capabilities
-    };
-    [
-        presets::whole(),
-        presets::like_imagerelay(),
-        presets::like_flextype(),
-        anywhere(presets::like_omeka()),
-        anywhere(presets::like_im4()),
-    ]
+    })
 }
 
 async fn parked(rig: &Rig) -> Vec<String> {
@@ -41,7 +34,7 @@ async fn minutes(rig: &Rig, count: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_file_of_a_folder_that_was_removed_in_the_store_is_parked_and_readable() {
     for looked in [false, true] {
-        for capabilities in all_stores() {
+        for capabilities in stores() {
             let label = capabilities.label;
             let mut rig = Rig::new(capabilities).await;
             rig.mkdir("d").await.expect(label);
@@ -76,7 +69,7 @@ async fn a_new_file_of_a_folder_that_was_removed_in_the_store_is_parked_and_read
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_version_of_a_file_that_was_removed_in_the_store_is_parked_and_readable() {
     for whole_folder in [false, true] {
-        for capabilities in all_stores() {
+        for capabilities in stores() {
             let label = capabilities.label;
             let rig = Rig::new(capabilities).await;
             rig.mkdir("d").await.expect(label);

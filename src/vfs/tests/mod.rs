@@ -12,6 +12,7 @@ mod model;
 mod moves;
 mod originals;
 mod pins;
+mod quick;
 mod races;
 mod rig;
 mod saves;

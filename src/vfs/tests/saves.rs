@@ -4,31 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::rig::{ME, Rig};
+use super::rig::{ME, Rig, all_stores};
 use crate::model::{Clock, Timestamp};
 use crate::store::memory::{self as presets, Fault, Op};
-use crate::store::{Capabilities, CreateFile, CreateFolder, ErrorKind, Retry};
+use crate::store::{ErrorKind, Retry};
 use crate::vfs::{Caller, Error, Keep, OpenHow, Result, SetAttr, SetTime};
 
 /// A process of its own, as far as the drive can tell.
 const OTHER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
-
-fn all_stores() -> [Capabilities; 5] {
-    [
-        presets::whole(),
-        presets::like_imagerelay(),
-        presets::like_flextype(),
-        Capabilities {
-            create_file: CreateFile::Anywhere,
-            create_folder: CreateFolder::Anywhere,
-            ..presets::like_omeka()
-        },
-        Capabilities {
-            create_file: CreateFile::Anywhere,
-            ..presets::like_im4()
-        },
-    ]
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_save_is_one_version_of_the_same_asset() {

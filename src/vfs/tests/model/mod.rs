@@ -14,8 +14,9 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use crate::store::memory::{self as presets, Op};
-use crate::store::{Capabilities, CreateFile, CreateFolder};
+use super::rig::all_stores;
+use crate::store::Capabilities;
+use crate::store::memory::Op;
 
 use others::{Clash, Ours, Theirs};
 use run::Run;
@@ -162,23 +163,6 @@ fn clash() -> impl Strategy<Value = Clash> {
     })
 }
 
-fn stores() -> [Capabilities; 5] {
-    [
-        presets::like_imagerelay(),
-        presets::like_flextype(),
-        Capabilities {
-            create_file: CreateFile::Anywhere,
-            create_folder: CreateFolder::Anywhere,
-            ..presets::like_omeka()
-        },
-        Capabilities {
-            create_file: CreateFile::Anywhere,
-            ..presets::like_im4()
-        },
-        presets::whole(),
-    ]
-}
-
 async fn run(store: Capabilities, acts: Vec<Act>) {
     let mut run = Run::new(store).await;
     for (number, act) in acts.iter().enumerate() {
@@ -210,7 +194,7 @@ fn check(weather: Weather) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let strategy = (0..stores().len(), prop::collection::vec(act(weather), 1..60));
+    let strategy = (0..all_stores().len(), prop::collection::vec(act(weather), 1..60));
     // A change must not fail for what somebody else's luck has found: chance is for the long form.
     let mut runner = match full {
         true => TestRunner::new(config),
@@ -221,7 +205,7 @@ fn check(weather: Weather) {
     let outcome = runner.run(&strategy, |(store, acts)| {
         let rounds = if failed.get() { ROUNDS_AFTER_FAILURE } else { 1 };
         for _ in 0..rounds {
-            let case = std::panic::AssertUnwindSafe(run(stores()[store].clone(), acts.clone()));
+            let case = std::panic::AssertUnwindSafe(run(all_stores()[store].clone(), acts.clone()));
             let timed = async { tokio::time::timeout(CASE_DEADLINE, case.catch_unwind()).await };
             let why = match runtime.block_on(timed) {
                 Ok(Ok(())) => continue,

@@ -1,0 +1,173 @@
+//! What the end of reading and of writing sets off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::BodyState;
+use crate::journal::{Change, Durability, LocalReason, Phase, Staged, State, Ticket, Write};
+use crate::model::Ino;
+
+use super::opens::{Closed, OpenFile, Writing};
+use super::vfs::{Decision, Inner, Vfs};
+use super::{Commit, Fh, Result};
+
+/// How long a file may keep a name that the store refuses before the user is told.
+const NAME_GRACE: Duration = Duration::from_secs(60);
+
+/// How a body was left whose writer did not finish.
+struct Unfinished {
+    reason: &'static str,
+    size: u64,
+    /// Whether every byte of it is there.
+    whole: bool,
+}
+
+impl Vfs {
+    /// Closes a handle. When it was the last that could write, what was written becomes ready for the store.
+    pub async fn release(&self, fh: Fh) {
+        if let Some(handle) = self.handles.remove_file(fh) {
+            self.close_file(&handle.file, handle.how.write).await;
+        } else {
+            self.handles.remove_note(fh);
+        }
+    }
+
+    /// The same of one whose bytes are all safe; `None`: nothing is done, for more is to be done. Blocks.
+    pub fn release_quickly(&self, fh: Fh) -> Option<()> {
+        let Ok(handle) = self.handles.file(fh) else {
+            self.handles.remove_note(fh);
+            return Some(());
+        };
+        let (file, writes) = (&handle.file, handle.how.write);
+        if file.is_ghost() || writes && (file.copying().is_some() || file.writing() == Writing::Dirty) {
+            return None;
+        }
+        self.handles.remove_file(fh)?;
+        match self.opens.close(file, writes) {
+            Closed::LastWriter | Closed::Last if writes => note_scheduled(file.ino, self.schedule(file.ino, None)),
+            Closed::StillOpen | Closed::LastWriter | Closed::Last => {}
+        }
+        Some(())
+    }
+
+    /// Gives up one opening of a file.
+    pub(super) async fn close_file(&self, file: &Arc<OpenFile>, for_writing: bool) {
+        if for_writing && let Err(error) = self.end_copying(file).await {
+            tracing::error!(ino = file.ino.0, "an unfinished copy could not be completed: {error}");
+        }
+        if for_writing && file.writing() == Writing::Dirty && !file.is_killed() && !file.has_failed() {
+            // mmap stores may come after the last flush.
+            if let Err(error) = self.make_durable(file).await {
+                tracing::error!(
+                    ino = file.ino.0,
+                    "the last bytes of a file could not be made durable: {error}"
+                );
+            }
+        }
+        let closed = self.opens.close(file, for_writing);
+        if for_writing && closed != Closed::StillOpen && !file.is_ghost() {
+            self.writing_is_over(file).await;
+        }
+        if closed == Closed::Last && file.is_ghost() {
+            let body = file.body();
+            if matches!(body.state(), BodyState::Dirty { .. })
+                && let Err(error) = self.discard_body(&body).await
+            {
+                tracing::warn!(
+                    ino = file.ino.0,
+                    "an unlinked file's bytes could not be removed: {error}"
+                );
+            }
+        }
+    }
+
+    /// The last writer closed: the quiet time begins.
+    async fn writing_is_over(&self, file: &Arc<OpenFile>) {
+        let reason = match file.writing() == Writing::Dirty {
+            true if file.is_killed() => Some("the program that wrote it was killed before it finished"),
+            true if file.has_failed() => Some("its close failed on this machine's disk; retry to send it as it is"),
+            _ => None,
+        };
+        let left = match reason {
+            Some(reason) => {
+                let (size, whole) = self.left_unfinished(file).await;
+                Some(Unfinished { reason, size, whole })
+            }
+            None => None,
+        };
+        let ino = file.ino;
+        note_scheduled(ino, self.blocking(move |vfs| vfs.schedule(ino, left)).await);
+    }
+
+    /// Says in the journal when what was written is to be sent, or that it is not to be. Blocks.
+    fn schedule(&self, ino: Ino, left: Option<Unfinished>) -> Result<()> {
+        let ((), ticket) = self.decide_now(Durability::Written, |d| d.written(ino, left))?;
+        Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?)
+    }
+}
+
+fn note_scheduled(ino: Ino, scheduled: Result<()>) {
+    if let Err(error) = scheduled {
+        tracing::error!(ino = ino.0, "a saved file could not be scheduled: {error}");
+    }
+}
+
+impl Decision<'_, '_> {
+    fn written(&mut self, ino: Ino, left: Option<Unfinished>) -> Result<()> {
+        let Some(known) = self.overlay().get(ino).cloned() else {
+            return Ok(());
+        };
+        let mut change = Change::clone(&known);
+        if let Some(staged) = &mut change.staged {
+            staged.size = self.vfs.staged_len(staged);
+        }
+        let empty = change.staged.as_ref().is_some_and(|s| s.size == 0);
+        let quiet = match empty {
+            true => self.vfs.config.quiet_empty,
+            false => self.vfs.config.quiet,
+        };
+        let name_refused = State::Local {
+            why: LocalReason::NameRefused,
+        };
+        let refused = change.state == name_refused;
+        change.ready_at = self.now.plus(if refused { NAME_GRACE } else { quiet });
+        if self.vfs.config.commit == Commit::Close && !refused && change.attempts == 0 {
+            change.ready_at = self.now;
+        }
+        let finished = left.is_none();
+        if let Some(Unfinished { reason, size, whole }) = left {
+            if let Some(staged) = &mut change.staged {
+                (staged.size, staged.whole) = (size, whole);
+            }
+            let junk = State::Local { why: LocalReason::Junk };
+            if change.state != junk {
+                change.last_error = Some(reason.into());
+                change.state = State::Parked { reason: reason.into() };
+            }
+        }
+        let was_empty = State::Local {
+            why: LocalReason::Empty,
+        };
+        if change.state == was_empty && !empty {
+            change.state = State::Pending;
+        }
+        if finished && known.state == change.state {
+            // The journal has a time from the flush, which will do after a restart.
+            self.guard.reschedule(ino, change.ready_at);
+        } else {
+            self.write(Write::Put(Box::new(change)));
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// How long a staged body is. Of one that was never closed the journal only knows how long it was at first.
+    pub(super) fn staged_len(&self, staged: &Staged) -> u64 {
+        if staged.phase != Phase::Open || !staged.whole {
+            return staged.size;
+        }
+        let file = std::fs::metadata(self.staging_dir.join(&staged.body));
+        file.map_or(staged.size, |file| file.len())
+    }
+}
