@@ -32,7 +32,7 @@
 //! | 2 | [`store`]: the interface and one folder for each store |
 //! | 3 | [`catalog`], [`cache`], [`journal`] |
 //! | 4 | [`vfs`]: all semantics, without FUSE |
-//! | 5 | [`fuse`]: decode, spawn, reply; kernel invalidation; passthrough |
+//! | 5 | [`fuse`]: decode, answer what is known, spawn the rest; kernel invalidation; passthrough |
 //! | 6 | [`daemon`]: configuration, assembly, signals, control socket; [`emulator`]: servers that speak the four APIs |
 //! | 7 | [`cli`] |
 //!

@@ -438,25 +438,34 @@ async fn open(body: &Arc<Body>, entry: &Entry, bytes: Range<u64>) -> Result<Down
     {
         return Err(changed());
     }
-    if let Some(validator) = &download.validator
-        && !settle(body, validator).await?
-    {
-        return Err(changed());
+    match &download.validator {
+        Some(validator) if settle(body, validator).await? => {}
+        Some(_) => return Err(changed()),
+        // The store tells nothing by which the bytes could be known again.
+        None => body.state.lock().is_unsettled = false,
     }
-    body.state.lock().is_unsettled = false;
     Ok(download)
+}
+
+/// The first download of a body tells whether an older version has the same bytes; dropped in any way, that is settled.
+struct Settling<'a>(&'a Body);
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().is_unsettled = false;
+    }
 }
 
 /// Notes by what name a download knows the bytes; the first time, it tells whether an older version has the same. Answers
 /// `false` when downloads before knew them by another name.
 async fn settle(body: &Arc<Body>, validator: &str) -> Result<bool> {
-    let first = {
+    let (first, _settling) = {
         let mut state = body.state.lock();
         match &state.validator {
             Some(known) => return Ok(known == validator),
             None => {
                 state.validator = Some(validator.to_owned());
-                state.id.filter(|_| state.is_clean())
+                (state.id.filter(|_| state.is_clean()), Settling(body))
             }
         }
     };

@@ -151,7 +151,7 @@ impl Body {
             file: open,
             content: Content::Known(map),
             validator: record.validator.clone(),
-            is_unsettled: false,
+            is_unsettled: record.validator.is_none() && !index.others(&entry.id, record.id, size)?.is_empty(),
             complete,
         })
     }

@@ -16,8 +16,8 @@ const AHEAD_FACTOR: u64 = 4;
 const AHEAD_FACTOR_EAGER: u64 = 8;
 /// Programs that only look at the head of a file stop before: the kernel itself reads two of its steps on their behalf.
 const EAGER_FROM_BYTES: u64 = 2 << 20;
-/// A file whose very first read is this long is read from end to end: by itself the kernel begins with much less, and who
-/// looks at a head does not ask for a megabyte of it.
+/// A file whose very first read is this long is most likely read from end to end: most who only look at a head read it in
+/// smaller steps, and the kernel begins with less on their behalf.
 const BULK_READ_BYTES_MIN: u64 = 1 << 20;
 
 /// Follows the reads of one open handle.

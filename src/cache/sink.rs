@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
 use crate::disk;
 
 use super::body::Body;
-use super::chain::Chain;
+use super::chain::{Chain, Whole};
 use super::error::{CacheError, Result};
 use super::evict::Disk;
 use super::map::{BlockMap, note_digests};
@@ -16,6 +17,8 @@ use super::state::{Content, Phase, common};
 
 /// Most bytes that a download keeps in memory before they are written.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
+/// How long a block waits for others, to be written with them: on a slow line somebody waits for each.
+const GATHER_MAX: Duration = Duration::from_millis(250);
 
 /// Takes the bytes of a download in order and stores its blocks.
 pub(super) struct Sink {
@@ -27,6 +30,8 @@ pub(super) struct Sink {
     /// Where `buffer` begins, a block's start.
     start: u64,
     buffer: Chain,
+    /// When the buffer was begun.
+    since: Duration,
     extent: Extent,
 }
 
@@ -46,6 +51,7 @@ impl Sink {
             began: wanted.start,
             start: wanted.start,
             buffer: Chain::default(),
+            since: Duration::ZERO,
             extent: Extent::To(wanted.end),
         }
     }
@@ -58,6 +64,7 @@ impl Sink {
             began: 0,
             start: 0,
             buffer: Chain::default(),
+            since: Duration::ZERO,
             extent: Extent::Open(Vec::new()),
         }
     }
@@ -86,30 +93,46 @@ impl Sink {
         }
         let block_bytes = self.body.shared.config.block_bytes;
         let piece_bytes = (PIECE_BYTES_MAX / block_bytes).max(1) * block_bytes;
+        let now = self.body.shared.clock.elapsed();
         while !data.is_empty() {
             // The first block goes out alone: somebody probably waits for it.
-            let room = if self.start == self.began {
-                block_bytes
-            } else {
-                piece_bytes
+            let room = match self.start == self.began {
+                true => block_bytes,
+                false => piece_bytes,
             };
+            if self.buffer.len() == 0 {
+                self.since = now;
+            }
             let take = (room as usize).saturating_sub(self.buffer.len()).min(data.len());
             self.buffer.push(data.split_to(take));
-            let at_end = matches!(self.extent, Extent::To(end) if self.start + self.buffer.len() as u64 >= end);
-            if self.buffer.len() >= room as usize || at_end {
-                self.store_buffer().await?;
+            let len = self.buffer.len() as u64;
+            let at_end = matches!(self.extent, Extent::To(end) if self.start + len >= end);
+            if len >= room || at_end {
+                self.store_buffer(len).await?;
             }
+        }
+        if now.saturating_sub(self.since) >= GATHER_MAX {
+            self.store_buffer(self.whole_blocks()).await?;
+            self.since = now;
         }
         Ok(())
     }
 
-    async fn store_buffer(&mut self) -> Result<()> {
-        let piece = std::mem::take(&mut self.buffer);
-        let len = piece.len() as u64;
+    /// How many bytes of the buffer are whole blocks.
+    fn whole_blocks(&self) -> u64 {
+        let block_bytes = self.body.shared.config.block_bytes;
+        self.buffer.len() as u64 / block_bytes * block_bytes
+    }
+
+    /// Stores the first `len` bytes of the buffer.
+    async fn store_buffer(&mut self, len: u64) -> Result<()> {
         if len == 0 {
             return Ok(());
         }
-        let digests = self.body.store_with_room(self.start, piece).await?;
+        let digests = self
+            .body
+            .store_with_room(self.start, self.buffer.take(len as usize))
+            .await?;
         if let Extent::Open(found) = &mut self.extent {
             found.extend(digests);
         }
@@ -121,16 +144,11 @@ impl Sink {
     pub(super) async fn finish(&mut self, whole: bool) -> Result<()> {
         match (&self.extent, whole) {
             (Extent::Open(_), true) => {
-                self.store_buffer().await?;
+                self.store_buffer(self.buffer.len() as u64).await?;
                 self.found_end().await
             }
             (Extent::Open(_), false) => Ok(()),
-            (Extent::To(_), _) => {
-                let block_bytes = self.body.shared.config.block_bytes as usize;
-                let whole_blocks = self.buffer.len() / block_bytes * block_bytes;
-                self.buffer.truncate(whole_blocks);
-                self.store_buffer().await
-            }
+            (Extent::To(_), _) => self.store_buffer(self.whole_blocks()).await,
         }
     }
 
@@ -151,9 +169,9 @@ impl Sink {
 
 impl Body {
     /// Stores a piece; makes room on a full disk once.
-    async fn store_with_room(self: &Arc<Self>, start: u64, piece: Chain) -> Result<Vec<u128>> {
+    async fn store_with_room(self: &Arc<Self>, start: u64, piece: Whole) -> Result<Vec<u128>> {
         self.shared.admit_clean(piece.len() as u64).await?;
-        let store = |piece: Chain| {
+        let store = |piece: Whole| {
             let body = self.clone();
             self.shared.blocking(move || body.store(start, &piece))
         };
@@ -168,7 +186,7 @@ impl Body {
 
     /// Writes whole blocks that begin at `start`: the data first, then their digests, then they count as present. In a
     /// dirty body only what has not been overwritten is taken. Blocks.
-    fn store(self: &Arc<Self>, start: u64, piece: &Chain) -> Result<Vec<u128>> {
+    fn store(self: &Arc<Self>, start: u64, piece: &Whole) -> Result<Vec<u128>> {
         let block_bytes = self.shared.config.block_bytes;
         let digests = piece.digests(block_bytes as usize);
         let first = (start / block_bytes) as usize;

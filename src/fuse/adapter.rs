@@ -14,10 +14,10 @@ use super::convert::{self, TTL, attr_ttl, entry_ttl};
 use super::modes::{Grant, Modes, Wish};
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
-use super::spare::Spare;
+use super::spare::{Lent, Spare};
 use super::underway::Underway;
 use crate::disk::Buffers;
-use crate::http::{with_context, within_context};
+use crate::http::{Context, with_context, within_context};
 use crate::model::{Ino, XATTR_BYTES_MAX};
 use crate::telemetry::Operations;
 use crate::vfs::{self, Attr, DirEntry, Fh, IoMode, Opened, Vfs};
@@ -42,6 +42,24 @@ pub struct Adapter {
     pub(super) buffers: Buffers,
     /// How many file systems lie between us and the disk, ourselves included: what passthrough may stack on.
     pub(super) stack_depth: u32,
+}
+
+/// The thread that has read a request, as far as it may work.
+pub(super) struct Here<'a> {
+    lent: Lent<'a>,
+    context: Context,
+    runtime: &'a tokio::runtime::Handle,
+}
+
+impl Here<'_> {
+    /// Does `work` in the program's context. A panic in it is an error for the program and no more.
+    pub(super) fn run(self, work: impl FnOnce()) {
+        let _runtime = self.runtime.enter();
+        let done = self.lent.run(|| within_context(self.context, work));
+        if done.is_none() {
+            tracing::error!("an operation has panicked");
+        }
+    }
 }
 
 impl Adapter {
@@ -105,21 +123,9 @@ impl Adapter {
         self.spawn(request, operation.serve(reply, work, answer, drop));
     }
 
-    /// Runs `quick` on this thread, which saves every change of threads. `None`: it can't be spared, or what program asks would
-    /// have to be found out first.
-    pub(super) fn here<T>(
-        &self,
-        request: &Request,
-        quick: impl FnOnce() -> vfs::Result<Option<T>>,
-    ) -> Option<vfs::Result<Option<T>>> {
-        let context = self.programs.remembered(request.pid())?;
-        let _runtime = self.runtime.enter();
-        let done = self.spare.run(|| within_context(context, quick))?;
-        Some(done.unwrap_or_else(|| Err(vfs::Error::Internal)))
-    }
-
-    /// Answers from [`Adapter::here`] where that can be, else from a thread that may block; both wait for nothing but this
-    /// machine. Where `quick` cannot tell (`None`), `work` goes on in a task.
+    /// Tries `quick` on this thread and answers from here, which saves every change of threads; where the thread can't be
+    /// spared, as [`Adapter::serve_quickly`]. It waits for nothing but this machine. Where it cannot tell (`None`), or who asks
+    /// would have to be found out first, `work` goes on in a task.
     pub(super) fn serve_here<T, R, Q, W, A>(
         &self,
         request: &Request,
@@ -132,16 +138,29 @@ impl Adapter {
     ) where
         T: Send + 'static,
         R: Refuse + Send + 'static,
-        Q: Fn() -> vfs::Result<Option<T>> + Send + 'static,
+        Q: FnOnce() -> vfs::Result<Option<T>> + Send + 'static,
         W: Future<Output = vfs::Result<T>> + Send + 'static,
         A: FnOnce(R, T) + Send + 'static,
     {
-        match self.here(request, &quick) {
-            Some(Ok(Some(done))) => operation.finish(reply, Ok(done), answer),
-            Some(Ok(None)) => self.spawn(request, operation.serve(reply, work, answer, late)),
-            Some(Err(error)) => operation.finish(reply, Err(error), answer),
-            None => self.serve_quickly(request, operation, reply, quick, work, answer, late),
+        if self.programs.remembered(request.pid()).is_none() {
+            return self.spawn(request, operation.serve(reply, work, answer, late));
         }
+        let Some(here) = self.here(request) else {
+            return self.serve_quickly(request, operation, reply, quick, work, answer, late);
+        };
+        here.run(move || match quick().transpose() {
+            Some(done) => operation.finish(reply, done, answer),
+            None => self.spawn(request, operation.serve(reply, work, answer, late)),
+        });
+    }
+
+    /// This thread, for work on behalf of the program that made `request`, if it can be spared.
+    pub(super) fn here(&self, request: &Request) -> Option<Here<'_>> {
+        Some(Here {
+            lent: self.spare.lend()?,
+            context: self.programs.remembered(request.pid()).unwrap_or_default(),
+            runtime: &self.runtime,
+        })
     }
 
     /// Tries `quick` on a thread that may block and answers from there, which saves the way over a task; it waits for nothing
@@ -164,11 +183,10 @@ impl Adapter {
     {
         let (adapter, pid) = (self.clone(), request.pid());
         self.runtime.spawn_blocking(move || {
-            let context = adapter.programs.context(pid);
-            match within_context(context, quick) {
-                Ok(Some(done)) => operation.finish(reply, Ok(done), answer),
-                Ok(None) => adapter.spawn_for(pid, operation.serve(reply, work, answer, late)),
-                Err(error) => operation.finish(reply, Err(error), answer),
+            let context = adapter.programs.remembered(pid).unwrap_or_default();
+            match within_context(context, quick).transpose() {
+                Some(done) => operation.finish(reply, done, answer),
+                None => adapter.spawn_for(pid, operation.serve(reply, work, answer, late)),
             }
         });
     }

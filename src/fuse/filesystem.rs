@@ -1,4 +1,4 @@
-//! What the kernel asks, one method each: decode, spawn, answer from the task.
+//! What the kernel asks, one method each: decode, answer what is known, spawn the rest.
 
 use std::ffi::OsStr;
 use std::io;
@@ -299,21 +299,27 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let operation = self.operation("write", convert::ino(ino));
-        let done = self.here(req, || self.vfs.write_quickly(fh.0, offset, data));
-        if let Some(done) = done.and_then(Result::transpose) {
-            return operation.finish(reply, done, |reply, written| reply.written(written));
+        let answer = |reply: ReplyWrite, written| reply.written(written);
+        // The bytes are only copied where they go on to another thread.
+        let owned = || {
+            let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
+            (
+                vfs.clone(),
+                data.clone(),
+                async move { vfs.write(fh.0, offset, data).await },
+            )
+        };
+        match self.here(req) {
+            Some(here) => here.run(|| match self.vfs.write_quickly(fh.0, offset, data).transpose() {
+                Some(done) => operation.finish(reply, done, answer),
+                None => self.serve(req, operation, reply, owned().2, answer),
+            }),
+            None => {
+                let (vfs, bytes, work) = owned();
+                let quick = move || vfs.write_quickly(fh.0, offset, &bytes);
+                self.serve_quickly(req, operation, reply, quick, work, answer, drop);
+            }
         }
-        let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
-        let (quick, bytes) = (self.vfs.clone(), data.clone());
-        self.serve_quickly(
-            req,
-            operation,
-            reply,
-            move || quick.write_quickly(fh.0, offset, &bytes),
-            async move { vfs.write(fh.0, offset, data).await },
-            |reply, written| reply.written(written),
-            drop,
-        );
     }
 
     fn flush(&self, req: &Request, ino: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {

@@ -1,5 +1,5 @@
 //! Threads that read the kernel's requests, and may do a short work themselves: handing it to another thread and waking that
-//! takes longer than most of it. Some are never lent, so that a slow disk keeps nobody from being heard.
+//! takes longer than most of it. Some are never lent, so that a slow disk does not keep all of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,21 +17,23 @@ pub struct Spare {
 }
 
 /// One of them, at work until this is dropped.
-struct Lent<'a>(&'a Spare);
+pub struct Lent<'a>(&'a Spare);
 
 impl Spare {
-    /// Runs `work` on this very thread; `None` where it can't be spared now. A panic ends the work and not the thread: the
-    /// answer is then `None` inside.
-    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Option<Option<T>> {
-        let _lent = self.lend()?;
-        Some(catch_unwind(AssertUnwindSafe(work)).ok())
-    }
-
-    fn lend(&self) -> Option<Lent<'_>> {
+    /// Takes this very thread, if it can be spared now.
+    pub fn lend(&self) -> Option<Lent<'_>> {
         let most = THREADS - THREADS_KEPT;
         let one_more = |lent: usize| (lent < most).then_some(lent + 1);
         let lent = self.lent.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more);
         lent.ok().map(|_| Lent(self))
+    }
+}
+
+impl Lent<'_> {
+    /// Does `work` here. A panic ends the work, with `None`, and not the thread: an answer that it still had to give is then an
+    /// error by itself.
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(work)).ok()
     }
 }
 
@@ -48,9 +50,11 @@ mod tests {
     #[test]
     fn some_threads_are_never_lent_and_a_panic_gives_its_own_back() {
         let spare = Spare::default();
-        let inner = spare.run(|| spare.run(|| spare.run(|| 3)));
-        assert_eq!(inner, Some(Some(Some(Some(None)))), "two at a time");
-        assert_eq!(spare.run(|| panic!("for the test")), Some(None::<()>));
-        assert_eq!(spare.run(|| spare.run(|| 2)), Some(Some(Some(Some(2)))), "all are back");
+        let (one, two) = (spare.lend(), spare.lend());
+        assert!(spare.lend().is_none(), "two at a time");
+        let (one, two) = (one.expect("lent"), two.expect("lent"));
+        assert_eq!(one.run(|| 1), Some(1));
+        assert_eq!(two.run(|| panic!("for the test")), None::<()>);
+        assert!(spare.lend().is_some() && spare.lend().is_some(), "all are back");
     }
 }

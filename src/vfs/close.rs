@@ -39,13 +39,10 @@ impl Vfs {
             return Some(());
         };
         let (file, writes) = (&handle.file, handle.how.write);
-        if file.is_ghost() || writes && (file.copying().is_some() || file.writing() == Writing::Dirty) {
-            return None;
-        }
-        self.handles.remove_file(fh)?;
-        match self.opens.close(file, writes) {
-            Closed::LastWriter | Closed::Last if writes => note_scheduled(file.ino, self.schedule(file.ino, None)),
-            Closed::StillOpen | Closed::LastWriter | Closed::Last => {}
+        let closed = self.opens.close_if_settled(file, writes)?;
+        self.handles.remove_file(fh);
+        if writes && closed != Closed::StillOpen {
+            note_scheduled(file.ino, self.schedule(file.ino, None));
         }
         Some(())
     }
@@ -114,7 +111,9 @@ fn note_scheduled(ino: Ino, scheduled: Result<()>) {
 
 impl Decision<'_, '_> {
     fn written(&mut self, ino: Ino, left: Option<Unfinished>) -> Result<()> {
-        let Some(known) = self.overlay().get(ino).cloned() else {
+        // What was removed in the meantime waits for other reasons.
+        let known = self.overlay().get(ino).filter(|change| !change.is_removal());
+        let Some(known) = known.cloned() else {
             return Ok(());
         };
         let mut change = Change::clone(&known);

@@ -220,6 +220,13 @@ impl OpenFile {
         }
     }
 
+    /// Whether a close has no bytes to secure or to throw away.
+    fn is_settled(&self, for_writing: bool) -> bool {
+        let state = self.state.lock();
+        let safe = state.copying.is_none() && state.writing != Writing::Dirty;
+        state.ghost.is_none() && (safe || !for_writing)
+    }
+
     /// Whether the uploader must keep its hands off.
     pub fn is_being_written(&self) -> bool {
         let state = self.state.lock();
@@ -302,6 +309,14 @@ impl OpenFile {
     }
 }
 
+fn count_close(files: &mut HashMap<Ino, Arc<OpenFile>>, file: &Arc<OpenFile>, for_writing: bool) -> Closed {
+    let closed = file.closed(for_writing);
+    if closed == Closed::Last && files.get(&file.ino).is_some_and(|f| Arc::ptr_eq(f, file)) {
+        files.remove(&file.ino);
+    }
+    closed
+}
+
 /// All open files.
 #[derive(Default)]
 pub(super) struct Opens(Mutex<HashMap<Ino, Arc<OpenFile>>>);
@@ -329,12 +344,17 @@ impl Opens {
 
     /// Counts a close; forgets a file that nobody has open.
     pub fn close(&self, file: &Arc<OpenFile>, for_writing: bool) -> Closed {
+        count_close(&mut self.0.lock(), file, for_writing)
+    }
+
+    /// The same where the close leaves nothing to do for the bytes; else `None`, and it is not counted. In one go: what
+    /// leaves the tree, or is written, later than that finds the file closed.
+    pub fn close_if_settled(&self, file: &Arc<OpenFile>, for_writing: bool) -> Option<Closed> {
         let mut files = self.0.lock();
-        let closed = file.closed(for_writing);
-        if closed == Closed::Last && files.get(&file.ino).is_some_and(|f| Arc::ptr_eq(f, file)) {
-            files.remove(&file.ino);
+        if !file.is_settled(for_writing) {
+            return None;
         }
-        closed
+        Some(count_close(&mut files, file, for_writing))
     }
 
     /// Whether a program has it open for writing, so that its bytes wait.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::catalog::Bindings;
 use crate::http::{Class, Context, current_context, with_context};
 use crate::model::{Entry, Ino, ItemId, Name};
-use crate::store::ChangeFeed;
+use crate::store::{ChangeFeed, Support};
 
 use super::tree::Node;
 use super::vfs::{Inner, Vfs};
@@ -199,8 +199,9 @@ impl Vfs {
 
     /// A child that no listing shows but the store has all the same.
     pub(super) async fn find_unlisted(&self, parent: Ino, folder: &Node, name: &Name) -> Result<Option<Attr>> {
-        let Some(entry) = folder.entry.clone() else {
-            return Ok(None);
+        let entry = match folder.entry.clone() {
+            Some(entry) if self.capabilities().unlisted_names == Support::Yes => entry,
+            Some(_) | None => return Ok(None),
         };
         let Some(found) = self.store.lookup_unlisted(&entry, name).await? else {
             return Ok(None);

@@ -165,6 +165,22 @@ async fn a_waiting_reader_is_served_before_the_range_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn on_a_slow_line_each_block_is_there_when_it_has_come() {
+    let rig = Rig::new(Reads::Ranged).await;
+    rig.store.set_speed(Duration::ZERO, Duration::from_millis(100));
+    let body = rig.cache.body(&rig.store.put("1", &pattern(5, 2 * MIB)));
+    let began = tokio::time::Instant::now();
+    let (first, third) = tokio::join!(read(&body, 0, MIB), async {
+        // Its blocks have been asked for by then.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        read(&body, 300 * KIB, 4096).await.map(|_| began.elapsed())
+    });
+    assert_eq!(third.unwrap(), Duration::from_millis(1200), "twelve chunks of 32 KiB");
+    assert_eq!(first.unwrap().len() as u64, MIB);
+    assert_eq!(rig.store.take_requests()[0], 0..MIB, "one range");
+}
+
+#[tokio::test(start_paused = true)]
 async fn broken_and_short_downloads_are_continued_where_they_stopped() {
     let rig = Rig::new(Reads::Ranged).await;
     let bytes = pattern(6, 500 * KIB);

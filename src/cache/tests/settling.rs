@@ -2,8 +2,10 @@
 
 use md5::Digest;
 
+use super::double::Fault;
 use super::*;
 use crate::cache::{BodyState, Keep, Published};
+use crate::store::ErrorKind;
 
 #[tokio::test(start_paused = true)]
 async fn a_confirmed_body_is_the_clean_one_of_its_version_and_survives() {
@@ -198,6 +200,22 @@ async fn a_block_of_an_older_version_that_is_damaged_is_fetched() {
     assert!(read_all(&newer, MIB).await.unwrap() == bytes);
     assert_eq!(rig.cache.stats().healed, 1);
     assert_eq!(rig.store.take_requests().len(), 2, "the look and the block");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_first_download_failed_is_still_looked_at_first() {
+    let mut rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(4, 12 * MIB);
+    let entry = rig.store.put("1", &bytes);
+    rig.store.set_validator(&entry, "etag");
+    rig.cache.body(&entry).complete(LONG).await.unwrap();
+    let newer = version(&entry, "2");
+    rig.store.next(Fault::Refuse(ErrorKind::Denied));
+    read(&rig.cache.body(&newer), 0, MIB).await.unwrap_err();
+    rig.restart().await;
+    rig.store.take_requests();
+    assert!(read_all(&rig.cache.body(&newer), MIB).await.unwrap() == bytes);
+    assert_eq!(rig.store.take_requests().len(), 1, "the look");
 }
 
 #[tokio::test(start_paused = true)]

@@ -405,8 +405,12 @@ fn pass_on(
         if len == 0 {
             break;
         }
-        piece.truncate(len);
-        out.send(Piece::Data(piece.freeze()))?;
+        // A little that came alone does not keep the whole buffer.
+        let data = match len < PIECE_BYTES / 2 {
+            true => Bytes::copy_from_slice(&piece[..len]),
+            false => piece.freeze().slice(..len),
+        };
+        out.send(Piece::Data(data))?;
     }
     out.send(Piece::End)?;
     Ok(())

@@ -93,3 +93,29 @@ async fn a_close_with_bytes_to_secure_takes_the_long_way_and_nothing_is_done_bef
         stored.size.unwrap_or(0)
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_of_what_was_removed_meanwhile_takes_the_long_way() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.names("").await;
+    let how = OpenHow {
+        write: true,
+        ..OpenHow::default()
+    };
+    let created = rig.vfs.create(ME, Ino::ROOT, &name("a.txt"), 0o644, how).await;
+    let (_, opened) = created.expect("create");
+    let written = rig.vfs.write(opened.fh, 0, Bytes::from_static(b"one")).await;
+    written.expect("write");
+    rig.vfs.flush(ME, opened.fh).await.expect("flush");
+    rig.unlink("a.txt").await.expect("unlink");
+    assert_eq!(
+        rig.vfs.release_quickly(opened.fh),
+        None,
+        "its bytes are to be thrown away"
+    );
+    rig.vfs.release(opened.fh).await;
+    rig.settle().await;
+    assert!(rig.stored().is_empty());
+    let staged = std::fs::read_dir(&rig.vfs.staging_dir).expect("a folder");
+    assert_eq!(staged.count(), 0);
+}
