@@ -20,6 +20,16 @@ impl Catalog {
     /// whatever was asked before it was answered. Older news than what is known (or than the item's removal) are not
     /// taken. Non-empty parents replace those that are known. A known item keeps its inode whatever `ino` says.
     pub fn put_entry(&self, ino: Ino, entry: &Entry, at: Timestamp, names: &dyn Bindings) -> Result<Diff> {
+        self.put(ino, entry, at, names, News::Look)
+    }
+
+    /// The same of the answer to bytes that were sent: what it calls the content is another than was known, whatever else
+    /// is alike.
+    pub fn put_sent(&self, ino: Ino, entry: &Entry, at: Timestamp, names: &dyn Bindings) -> Result<Diff> {
+        self.put(ino, entry, at, names, News::Sent)
+    }
+
+    fn put(&self, ino: Ino, entry: &Entry, at: Timestamp, names: &dyn Bindings, news: News) -> Result<Diff> {
         self.write(|tx| {
             let mut diff = Diff::default();
             let known = load(tx, &entry.id)?;
@@ -30,7 +40,8 @@ impl Catalog {
             if older {
                 return Ok(diff);
             }
-            let item = take_entry(tx, known.as_ref().map(|(_, node)| node), ino, entry, at, &mut diff)?;
+            let known = known.as_ref().map(|(_, node)| node);
+            let item = take_entry(tx, known, ino, entry, at, news, &mut diff)?;
             if entry.parents.is_empty() {
                 // The store did not tell where it is: its names stay, as far as its new name lets them.
                 let told: Vec<ItemId> = edges::parents(tx, item.key)?
@@ -149,6 +160,15 @@ impl Catalog {
     }
 }
 
+/// What an entry comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The store was asked.
+    Look,
+    /// The store got new bytes from here.
+    Sent,
+}
+
 /// Writes an entry over what is known of it, and notes in `diff` how far it changed.
 pub(super) fn take_entry(
     tx: &Transaction<'_>,
@@ -156,6 +176,7 @@ pub(super) fn take_entry(
     ino: Ino,
     told: &Entry,
     at: Timestamp,
+    news: News,
     diff: &mut Diff,
 ) -> rusqlite::Result<Item> {
     tx.prepare_cached("DELETE FROM gone WHERE id = ?1")?
@@ -170,7 +191,10 @@ pub(super) fn take_entry(
     let Some(node) = known else {
         return Ok(item(save(tx, ino, told, at, FieldsWrite::Write)?));
     };
-    let merged = merge(&node.entry, told);
+    let merged = match news {
+        News::Look => merge(&node.entry, told),
+        News::Sent => told.clone(),
+    };
     let fields = if merged.fields == node.entry.fields {
         FieldsWrite::Keep
     } else {

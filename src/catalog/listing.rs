@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::db::{Catalog, Result};
 use super::edges::{self, Item};
-use super::entries::{removed_at, take_entry};
+use super::entries::{News, removed_at, take_entry};
 use super::names::{Binding, Bindings, Slot, assign};
 use super::rows::{Diff, Key, Node, Renamed, id_of, ino_of, load, local_of};
 use crate::model::{Entry, Ino, ItemId, Name, Timestamp};
@@ -53,7 +53,7 @@ impl Catalog {
                     }
                     continue;
                 }
-                let item = take_entry(tx, known.as_ref(), ino, &entry, began_at, &mut diff)?;
+                let item = take_entry(tx, known.as_ref(), ino, &entry, began_at, News::Look, &mut diff)?;
                 if !entry.parents.is_empty() {
                     edges::settle_parents(tx, names, &item, &entry.parents, Some(parent), &mut diff)?;
                 }

@@ -465,7 +465,10 @@ impl Vfs {
         }
         // Identity may have moved to another node since the catalog last heard of the item.
         self.catalog.set_ino(&entry.id, ino)?;
-        self.catalog.put_entry(ino, entry, now, &names)?;
+        match sends {
+            true => self.catalog.put_sent(ino, entry, now, &names)?,
+            false => self.catalog.put_entry(ino, entry, now, &names)?,
+        };
         for (folder, place) in misplaced {
             self.catalog.invalidate_listing(&folder)?;
             self.notice(Notice::Entry {

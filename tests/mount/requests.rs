@@ -102,6 +102,29 @@ fn new_files_cost_two_requests_each_and_are_known_again_when_they_are_listed() {
     }
 }
 
+/// The answer to a second save of a new file is the first look at it, and still tells of other bytes.
+#[test]
+fn a_new_file_that_is_saved_again_with_as_many_bytes_shows_the_later_ones() {
+    let world = World::new(Seed::Small);
+    let mut mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    let saves = [
+        "printf 1111 > Empty/new.txt",
+        "printf 2222 > Empty/new.txt",
+        "printf 3333 > Empty/other.tmp; mv Empty/other.tmp Empty/new.txt",
+    ];
+    for (number, save) in saves.into_iter().enumerate() {
+        world.requests(&mount, || {
+            shell(&mount.path(), save);
+        });
+        let shown = shell(&mount.path(), "cat Empty/new.txt");
+        assert_eq!(shown, (number + 1).to_string().repeat(4));
+    }
+    mount.unmount();
+    mount = world.mount(QUICK);
+    assert_eq!(shell(&mount.path(), "cat Empty/new.txt"), "3333", "after a restart");
+}
+
 #[test]
 fn an_overwrite_is_one_version_of_the_same_asset() {
     let world = World::new(Seed::Small);

@@ -214,6 +214,32 @@ fn a_version_under_a_known_revision_is_the_known_one() {
 }
 
 #[test]
+fn the_answer_to_bytes_is_no_first_look_at_those_before() {
+    let (ino, entry) = file(1, "a", &[root()]);
+    let sent = Entry {
+        revision: String::new(),
+        created: Some(t(1000)),
+        ..entry.clone()
+    };
+    let again = Entry {
+        revision: "1".into(),
+        version: ContentVersion::new("again"),
+        created: Some(t(1001)),
+        modified: Some(t(1002)),
+        ..entry.clone()
+    };
+    let catalog = catalog();
+    catalog.put_sent(ino, &sent, t(1000), &NoBindings).expect("put");
+    let diff = catalog.put_sent(ino, &again, t(1003), &NoBindings).expect("put");
+    assert_eq!(
+        diff.changed.iter().map(|c| c.change).collect::<Vec<_>>(),
+        [Change::Content]
+    );
+    let known = catalog.by_id(&file_id(1)).expect("query").expect("known").entry;
+    assert_eq!(known.version, again.version);
+}
+
+#[test]
 fn the_first_look_at_an_upload_tells_the_revision_of_what_was_sent() {
     let (ino, entry) = file(1, "a", &[root()]);
     let sent = Entry {
