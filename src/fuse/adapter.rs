@@ -142,10 +142,10 @@ impl Adapter {
         W: Future<Output = vfs::Result<T>> + Send + 'static,
         A: FnOnce(R, T) + Send + 'static,
     {
-        if self.programs.remembered(request.pid()).is_none() {
+        let Some(context) = self.programs.remembered(request.pid()) else {
             return self.spawn(request, operation.serve(reply, work, answer, late));
-        }
-        let Some(here) = self.here(request) else {
+        };
+        let Some(here) = self.here(context) else {
             return self.serve_quickly(request, operation, reply, quick, work, answer, late);
         };
         here.run(move || match quick().transpose() {
@@ -154,11 +154,11 @@ impl Adapter {
         });
     }
 
-    /// This thread, for work on behalf of the program that made `request`, if it can be spared.
-    pub(super) fn here(&self, request: &Request) -> Option<Here<'_>> {
+    /// This thread, for work in `context`, if it can be spared.
+    pub(super) fn here(&self, context: Context) -> Option<Here<'_>> {
         Some(Here {
             lent: self.spare.lend()?,
-            context: self.programs.remembered(request.pid()).unwrap_or_default(),
+            context,
             runtime: &self.runtime,
         })
     }

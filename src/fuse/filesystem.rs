@@ -309,7 +309,7 @@ impl Filesystem for Adapter {
                 async move { vfs.write(fh.0, offset, data).await },
             )
         };
-        match self.here(req) {
+        match self.here(self.programs.remembered(req.pid()).unwrap_or_default()) {
             Some(here) => here.run(|| match self.vfs.write_quickly(fh.0, offset, data).transpose() {
                 Some(done) => operation.finish(reply, done, answer),
                 None => self.serve(req, operation, reply, owned().2, answer),

@@ -2,9 +2,9 @@
 //!
 //! Nothing here knows what a file *means*. A handler runs on one of the session's threads and turns the request into the VFS's
 //! own types; what this machine can answer in a moment it answers itself, as long as other threads are left to read requests
-//! ([`spare`]), everything else from a task. The kernel's requests to interrupt are not
-//! supported by the protocol library, so every operation that may wait for the store has a deadline ([`operation`]): a program
-//! that waits for us can only be killed once we have answered. What is answered at once waits for this machine's disk alone.
+//! ([`spare`]), everything else from a task. The kernel's requests to interrupt are not supported by the protocol library, so
+//! every operation that may wait for the store has a deadline ([`operation`]): a program that waits for us can only be killed
+//! once we have answered. What is answered at once waits for this machine's disk alone.
 //!
 //! - [`filesystem`]: one method per kernel request.
 //! - [`adapter`]: what those share.
