@@ -76,17 +76,26 @@ impl Body {
     fn find_or_make(&self, entry: &Entry) -> Result<Found> {
         // Held until the body counts as in use: evicting takes the same lock.
         let index = self.shared.index.lock()?;
+        let mut found = self.find(&index, entry)?.map_or_else(|| self.make(&index, entry), Ok)?;
+        if let (None, Content::Known(map)) = (&found.validator, &found.content) {
+            found.is_unsettled = !index.others(&entry.id, found.id, map.size())?.is_empty();
+        }
+        Ok(found)
+    }
+
+    /// What an earlier use left of it, unless that is of no use.
+    fn find(&self, index: &Locked<'_>, entry: &Entry) -> Result<Option<Found>> {
         let Some(record) = index.find(&entry.id, &entry.version)? else {
-            return self.make(&index, entry);
+            return Ok(None);
         };
-        let error = match self.take_up(&index, &record, entry) {
-            Ok(found) => return Ok(found),
+        let error = match self.take_up(index, &record, entry) {
+            Ok(found) => return Ok(Some(found)),
             Err(error) => error,
         };
         tracing::debug!(%error, item = %entry.id, "a cached body cannot be used and is made anew");
         index.remove(record.id)?;
         self.shared.held.remove(&(record.item, record.version), record.bytes);
-        self.make(&index, entry)
+        Ok(None)
     }
 
     fn make(&self, index: &Locked<'_>, entry: &Entry) -> Result<Found> {
@@ -94,13 +103,12 @@ impl Body {
         index.insert(id, entry, self.shared.clock.now())?;
         let path = self.shared.index.path(id);
         let file = disk::open_private(&path, true)?;
-        let (content, is_unsettled) = match entry.size {
+        let content = match entry.size {
             Some(size) => {
                 disk::set_len(&file, &path, size)?;
-                let map = BlockMap::new(size, self.shared.config.block_bytes);
-                (Content::Known(map), !index.others(&entry.id, id, size)?.is_empty())
+                Content::Known(BlockMap::new(size, self.shared.config.block_bytes))
             }
-            None => (Content::Unknown, false),
+            None => Content::Unknown,
         };
         Ok(Found {
             id,
@@ -110,7 +118,7 @@ impl Body {
             },
             content,
             validator: None,
-            is_unsettled,
+            is_unsettled: false,
             complete: false,
         })
     }
@@ -151,7 +159,7 @@ impl Body {
             file: open,
             content: Content::Known(map),
             validator: record.validator.clone(),
-            is_unsettled: record.validator.is_none() && !index.others(&entry.id, record.id, size)?.is_empty(),
+            is_unsettled: false,
             complete,
         })
     }

@@ -82,7 +82,8 @@ pub(super) fn digests(
 }
 
 impl Body {
-    /// Checks what a read wants to serve from an earlier life. `false`: something has to be fetched again. Blocks.
+    /// Checks what a read wants to serve from an earlier life. `false`: something has to be fetched again, whoever found
+    /// that out. Blocks.
     pub(super) fn check_before_serving(&self, bytes: &Range<u64>) -> Result<bool> {
         let (open, mut map) = {
             let state = self.state.lock();
@@ -94,22 +95,21 @@ impl Body {
         let blocks = map.covering(bytes);
         check_blocks(&open, &mut map, bytes.clone(), &self.shared.counters)?;
         let mut state = self.state.lock();
-        if !state.is_clean() {
-            return Ok(true);
-        }
-        let mut all_fit = true;
-        if let Some(ours) = state.map_mut() {
-            for block in blocks {
-                if ours.slot(block) == Slot::Unverified {
-                    ours.set(block, map.slot(block));
-                    all_fit &= map.slot(block) == Slot::Present;
+        if state.is_clean() {
+            let mut all_fit = true;
+            if let Some(ours) = state.map_mut() {
+                for block in blocks.filter(|block| map.slot(*block) != Slot::Unverified) {
+                    if ours.slot(block) == Slot::Unverified {
+                        ours.set(block, map.slot(block));
+                        all_fit &= map.slot(block) == Slot::Present;
+                    }
                 }
             }
+            if !all_fit {
+                state.phase = Phase::Filling;
+            }
         }
-        if !all_fit {
-            state.phase = Phase::Filling;
-        }
-        Ok(all_fit)
+        Ok(state.is_here(bytes) && !state.is_unverified(bytes))
     }
 
     /// Every block is there: decides what remains to be checked. Called without any lock but `io`.

@@ -369,8 +369,8 @@ impl Uploader {
                 return self.settle(change).await;
             }
         }
-        // That it is gone is then no surprise, also after a crash.
-        if let Some(noted) = self.update(change.ino, Durability::Written, |c| c.removal_sent = true) {
+        // That it is gone is then no surprise, also after a loss of power.
+        if let Some(noted) = self.update(change.ino, Durability::Synced, |c| c.removal_sent = true) {
             waited(noted).await?;
         }
         self.store.remove(entry).await?;

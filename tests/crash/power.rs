@@ -251,8 +251,25 @@ fn lose_power(case: Case) -> u64 {
     steps
 }
 
+/// The one case that somebody asks for again, as `SEED STEP` or `SEED STEP AGAIN`.
+fn asked_for() -> Option<Case> {
+    let asked = std::env::var("ASSETFS_POWER_CASE").ok()?;
+    let mut numbers = asked
+        .split(' ')
+        .map(|n| n.parse().expect("SEED STEP or SEED STEP AGAIN"));
+    Some(Case {
+        seed: numbers.next()?,
+        point: Point::Step(numbers.next()?),
+        again: numbers.next(),
+    })
+}
+
 #[test]
 fn what_was_closed_is_in_the_store_once_whenever_the_power_goes() {
+    if let Some(case) = asked_for() {
+        lose_power(case);
+        return;
+    }
     let full = std::env::var("ASSETFS_TEST_FULL").is_ok_and(|v| v == "1");
     let points = if full { POINTS_FULL } else { POINTS };
     let steps = lose_power(Case {

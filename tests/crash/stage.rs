@@ -12,7 +12,10 @@ use crate::work::{Stored, Wanted, text};
 /// How long the mount may take to come up.
 const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long any command may take.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(90);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
+/// How long everything may take to be sent, in seconds: what may have been made by a request that was never answered is
+/// looked for until a listing is older than the store's lag, and only then made again.
+const SYNC_SECS: &str = "150";
 /// How long the server may work on what it was sent.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(15);
 /// Nothing in the background that would be counted, and uploads that begin while the work goes on.
@@ -167,7 +170,7 @@ impl Stage {
     /// Waits until everything is sent. Answers the exit status, and what was said with it.
     pub fn sync(&self) -> (Option<i32>, String) {
         let mut sync = self.assetfs();
-        sync.args(["sync", "--wait", "60"]);
+        sync.args(["sync", "--wait", SYNC_SECS]);
         let output = finish(sync);
         let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
         (output.status.code(), said.concat())

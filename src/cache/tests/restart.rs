@@ -78,6 +78,28 @@ async fn a_damaged_block_is_fetched_again() {
     }
 }
 
+/// After a loss of power a file was shown as zeros: the check of the whole had found the damage while a read was about to
+/// check the same block, which then took the silence about it for a yes. Whoever comes second hears of it too.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_block_is_not_served_because_somebody_else_has_found_it() {
+    let mut rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(4, 4 * MIB);
+    let entry = rig.store.put("1", &bytes);
+    rig.cache.body(&entry).complete(LONG).await.unwrap();
+    let path = body_path(&rig);
+    rig.restart().await;
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"damage", 200 << 10).unwrap();
+    let body = rig.cache.body(&entry);
+    body.file().await.unwrap();
+    let (damaged, other) = (128 * KIB..256 * KIB, 0..128 * KIB);
+    for who in ["first", "second"] {
+        assert!(!body.check_before_serving(&damaged).unwrap(), "{who}");
+        assert!(body.check_before_serving(&other).unwrap(), "{who}");
+    }
+    assert!(read_all(&body, 64 * KIB).await.unwrap() == bytes);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_torn_map_costs_a_fetch_and_nothing_else() {
     let mut rig = Rig::new(Reads::Ranged).await;
