@@ -12,10 +12,10 @@ use crate::work::{Stored, Wanted, text};
 /// How long the mount may take to come up.
 const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long any command may take.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(400);
 /// How long everything may take to be sent, in seconds: what may have been made by a request that was never answered is
 /// looked for until a listing is older than the store's lag, and only then made again.
-const SYNC_SECS: &str = "150";
+const SYNC_SECS: &str = "360";
 /// How long the server may work on what it was sent.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(15);
 /// Nothing in the background that would be counted, and uploads that begin while the work goes on.
