@@ -254,10 +254,12 @@ impl Uploader {
 
     /// Others have renamed or moved an item that we have not: what is sent of it goes where it is now.
     async fn follows_theirs(&self, change: &Change, fresh: &Entry, known: &Entry) -> Result<bool, StoreError> {
-        if is_elsewhere(fresh, known) {
+        let mut places = self.world.stored_at(&fresh.id).await;
+        // A listing of where it was may have taken it out of what is known.
+        if is_elsewhere(fresh, known) || places.is_empty() {
             self.world.look_again(change.ino, &fresh.id).await?;
+            places = self.world.stored_at(&fresh.id).await;
         }
-        let places = self.world.stored_at(&fresh.id).await;
         let is_there = change.placing.as_ref().is_none_or(|placing| placing.now == places);
         if is_there || places.is_empty() {
             return Ok(false);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rig::{ME, Rig, all_stores};
 use crate::model::Entry;
 use crate::store::memory::{self as presets, Fault, Op};
-use crate::store::{Capabilities, IdScheme, Sizes};
+use crate::store::{Capabilities, IdScheme, Sizes, Support};
 use crate::vfs::{Fh, OpenHow};
 
 const OLD: &[u8] = b"old";
@@ -245,6 +245,30 @@ async fn a_save_goes_where_others_have_put_the_file_meanwhile() {
             rig.vfs.refresh("/d").await.expect("a listing");
             ends_with(&rig, label, &[("/d/theirs.txt", NEW)]).await;
         }
+    }
+}
+
+/// A removal takes a file out of the folders that it was in here, and not out of one that others have put it into since.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_moved_out_of_our_folders_stays_where_they_put_it() {
+    for capabilities in all_stores() {
+        if capabilities.links == Support::No {
+            continue;
+        }
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        let remote = rig.store.remote();
+        let file = remote.put(&remote.root(), "a.txt", OLD).expect("put");
+        let folder = remote.mkdir(&remote.root(), "d").expect("a folder");
+        rig.names("").await;
+        // Longer than its folders are taken as known.
+        rig.clock.advance(Duration::from_secs(100));
+        rig.unlink("a.txt").await.expect(label);
+        remote.place(&file.id, &[folder.id]).expect("moved");
+        rig.settle().await;
+        rig.clock.advance(Duration::from_secs(2000));
+        rig.vfs.refresh("/d").await.expect("a listing");
+        ends_with(&rig, label, &[("/d/a.txt", OLD)]).await;
     }
 }
 

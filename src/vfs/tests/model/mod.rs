@@ -234,3 +234,18 @@ fn any_work_looks_as_on_a_disk_and_ends_so_in_the_store() {
 fn lost_answers_late_listings_and_other_people_change_nothing_about_that() {
     check(Weather::Foul);
 }
+
+/// Others had moved a file that was saved here, and a listing of the folder that it had left showed that first: in a store
+/// that takes new bytes as a new file these were put where the file had been.
+#[tokio::test]
+async fn a_save_goes_where_others_have_moved_the_file_whoever_tells_of_that_first() {
+    for store in all_stores() {
+        let clash = Clash {
+            file: 0,
+            ours: Ours::Save,
+            theirs: Theirs::Rename(8),
+            seen: true,
+        };
+        run(store, vec![Act::OthersMake(2), Act::OthersMake(4), Act::Clash(clash)]).await;
+    }
+}

@@ -6,7 +6,7 @@ use super::plain::{Disk, Done};
 use super::run::{FIELD, Run};
 use super::{Act, PATHS};
 use crate::model::{FieldChanges, ItemId};
-use crate::store::IdScheme;
+use crate::store::{IdScheme, Support};
 use crate::vfs::Keep;
 
 /// What others do to a file or folder.
@@ -225,6 +225,14 @@ impl Run {
             let is_near = |to: Option<&'static str>| to.is_none_or(|to| split(to).0 == split(&path).0);
             if ours == theirs || !is_near(ours) || !is_near(theirs) {
                 // No clash, or one in which a store with links lets both have their way.
+                return;
+            }
+        }
+        if let (Ours::Remove, Theirs::Rename(theirs)) = (clash.ours, clash.theirs) {
+            let is_near = |to: &str| split(to).0 == split(&path).0;
+            let has_links = self.rig.store.shared().capabilities().links == Support::Yes;
+            if has_links && self.destination(&path, theirs).is_some_and(|to| !is_near(to)) {
+                // It stays there when its folders are asked for anew, which depends on how long ago that was.
                 return;
             }
         }
