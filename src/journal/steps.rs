@@ -343,13 +343,18 @@ impl Uploader {
             return Ok(Acted::Rest);
         }
         let stored;
-        let entry = match remote {
+        let entry = match remote.filter(|_| !change.removal_sent) {
             Some(entry) => entry,
             None => {
                 stored = self.store.stat(id).await?;
                 &stored
             }
         };
+        // Where ids are paths, another file may have taken the place of the one that was removed when the answer was lost.
+        let is_another = |known: &Entry| known.version != entry.version && self.capabilities().ids == IdScheme::Path;
+        if remote.is_some_and(is_another) {
+            return self.removed_before(change, id).await;
+        }
         if change.kind == Kind::File && self.capabilities().links == Support::Yes {
             let mut rest = self.memberships(id).await?;
             let held = rest.len();
@@ -380,6 +385,24 @@ impl Uploader {
         if let Some(staged) = &change.staged {
             self.world.discard(change.ino, staged).await;
         }
+        Ok(Acted::Rest)
+    }
+
+    /// What was to be removed is gone, and another file has its id by now: to this one it is as if others had saved it.
+    async fn removed_before(&self, change: &Change, id: &ItemId) -> Result<Acted, StoreError> {
+        let ticket = {
+            let mut guard = self.journal.lock();
+            let current = guard.overlay().get(change.ino);
+            if !current.is_some_and(|c| c.is_removal() && c.id.as_ref() == Some(id)) {
+                return Ok(Acted::Again);
+            }
+            guard.commit(vec![Write::Drop(change.ino)], Durability::Written)
+        };
+        waited(ticket).await?;
+        if let Some(staged) = &change.staged {
+            self.world.discard(change.ino, staged).await;
+        }
+        self.world.look_again(change.ino, id).await?;
         Ok(Acted::Rest)
     }
 

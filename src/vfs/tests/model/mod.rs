@@ -249,3 +249,24 @@ async fn a_save_goes_where_others_have_moved_the_file_whoever_tells_of_that_firs
         run(store, vec![Act::OthersMake(2), Act::OthersMake(4), Act::Clash(clash)]).await;
     }
 }
+
+/// The answer to a removal was lost, and others gave the path to another file before it was sent again: where ids are paths,
+/// that one was removed.
+#[tokio::test]
+async fn a_removal_that_is_sent_again_does_not_take_what_others_have_put_there() {
+    for store in all_stores() {
+        let acts = vec![
+            Act::Mkdir(3),
+            Act::Others(0, Theirs::Rename(0)),
+            Act::Write(11, 0, false),
+            Act::LoseAnswer(5),
+            Act::OthersMake(0),
+            Act::Write(4, 1, false),
+            Act::Advance(2),
+            Act::Unlink(4, false),
+            Act::Advance(2),
+            Act::Others(0, Theirs::Rename(5)),
+        ];
+        run(store, acts).await;
+    }
+}
