@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::cache::{CacheError, Published};
 use crate::journal::{
-    Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Source, Staged, World, Write,
+    Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Source, Staged, State, World, Write,
 };
 use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp, hex};
 use crate::store::{Body, ErrorKind, IdScheme, StoreError};
@@ -74,7 +74,11 @@ impl World for Vfs {
 
     async fn is_anothers(&self, id: &ItemId, ino: Ino) -> bool {
         if let Some(change) = self.journal.lock().overlay().by_id(id) {
-            return change.ino != ino;
+            let is_gone = change.is_removal() && matches!(change.state, State::Settling { .. });
+            // Where ids are paths, what is there after a removal is something new.
+            if !is_gone || self.capabilities().ids != IdScheme::Path {
+                return change.ino != ino;
+            }
         }
         let id = id.clone();
         let known = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&id)?)).await;

@@ -270,3 +270,21 @@ async fn a_removal_that_is_sent_again_does_not_take_what_others_have_put_there()
         run(store, acts).await;
     }
 }
+
+/// A folder was removed and made again, and the answer to the second was lost: where ids are paths, what is there was taken for
+/// the one that had been removed, and the new one was parked because of it.
+#[tokio::test]
+async fn what_was_made_under_the_id_of_something_removed_is_found_when_the_answer_is_lost() {
+    for store in all_stores() {
+        let acts = vec![
+            Act::OthersMake(3),
+            Act::Rmdir(3),
+            Act::Refuse(5),
+            Act::Restart,
+            Act::LoseAnswer(2),
+            Act::Mkdir(3),
+            Act::Link(0, 0),
+        ];
+        run(store, acts).await;
+    }
+}
