@@ -286,12 +286,31 @@ impl Body {
     }
 
     /// Waits until all of it is here: of a dirty body the rest of its base, of a clean one everything, checked. Fails when
-    /// the store does, or with [`CacheError::Incomplete`] at the deadline.
+    /// the store does, or with [`CacheError::Incomplete`] when nothing has come for as long as the deadline.
     pub async fn complete(self: &Arc<Self>, deadline: Duration) -> Result<()> {
-        tokio::select! {
-            biased;
-            done = self.fill() => done,
-            () = self.shared.clock.sleep(deadline) => Err(CacheError::Incomplete { waited: deadline }),
+        let mut filled = std::pin::pin!(self.fill());
+        let mut absent_bytes = self.absent_bytes();
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut filled => return done,
+                () = self.shared.clock.sleep(deadline) => {}
+            }
+            let before = std::mem::replace(&mut absent_bytes, self.absent_bytes());
+            if absent_bytes == before {
+                return Err(CacheError::Incomplete { waited: deadline });
+            }
+        }
+    }
+
+    /// How many bytes are still to come; `None` while nobody knows.
+    fn absent_bytes(&self) -> Option<u64> {
+        let state = self.state.lock();
+        match &state.phase {
+            Phase::Dirty(dirty) => Some(dirty.missing.len_bytes()),
+            Phase::Filling | Phase::Verifying | Phase::Complete | Phase::Discarded => {
+                state.map().map(|map| map.size() - map.present_bytes())
+            }
         }
     }
 

@@ -223,6 +223,9 @@ pub struct Change {
     /// The store was asked to remove it, whatever became of that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removal_sent: bool,
+    /// The version that it had then: where ids are paths, another is another file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removing: Option<ContentVersion>,
     /// A server-side copy to be tried before bytes are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_of: Option<ItemId>,
@@ -255,6 +258,7 @@ impl Change {
             placed_at: None,
             missing_since: None,
             removal_sent: false,
+            removing: None,
             copy_of: None,
             approved: false,
         }

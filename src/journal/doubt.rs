@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 
-use crate::model::{Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
+use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::{ErrorKind, IdScheme, Placement, StoreError};
 
 use super::outcome;
@@ -30,6 +30,19 @@ impl Uploader {
             }
             change.unconfirmed.push(note);
         })
+    }
+
+    /// Likewise, before an item is removed in this version: that it is gone is then no surprise. `None` also when nobody wants
+    /// that any more.
+    pub(super) fn about_to_remove(&self, sent: &Change, version: &ContentVersion) -> Option<Ticket> {
+        let mut guard = self.journal.lock();
+        let mut change = Change::clone(guard.overlay().get(sent.ino)?);
+        if !change.is_removal() || change.id != sent.id {
+            return None;
+        }
+        change.removal_sent = true;
+        change.removing = Some(version.clone());
+        Some(guard.commit(vec![Write::Put(Box::new(change))], Durability::Synced))
     }
 
     /// Likewise, before an item gets other names, where those say what its id is or who else may have them. `name` is the

@@ -11,6 +11,9 @@ use super::plan::Step;
 use super::uploader::{Uploader, waited};
 use super::{Change, Durability, State, Write};
 
+/// How long what was cancelled here rests at least: it may be for want of room to note it.
+const CANCELLED_PAUSE: Duration = Duration::from_secs(1);
+
 impl Uploader {
     /// Judges a failure, and does what follows from it.
     pub(super) async fn failed(&self, change: &Change, step: &Step, error: &StoreError) {
@@ -50,10 +53,10 @@ impl Uploader {
         };
         let result = match verdict {
             Verdict::Later(at) => {
-                let cancelled = error.kind == ErrorKind::Cancelled;
                 self.update(change.ino, Durability::Written, |c| {
-                    if cancelled {
+                    if error.kind == ErrorKind::Cancelled {
                         c.resume = None;
+                        c.ready_at = c.ready_at.max(now.plus(CANCELLED_PAUSE));
                     } else {
                         note(c, at);
                     }

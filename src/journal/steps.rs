@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::{Checksum, Entry, FieldChanges, Ino, ItemId, Kind, Name};
+use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name};
 use crate::store::{ErrorKind, IdScheme, Placement, Progress, Resume, Retry, StoreError, Support};
 
 use super::doubt::still_wanted;
@@ -350,9 +350,9 @@ impl Uploader {
                 &stored
             }
         };
-        // Where ids are paths, another file may have taken the place of the one that was removed when the answer was lost.
-        let is_another = |known: &Entry| known.version != entry.version && self.capabilities().ids == IdScheme::Path;
-        if remote.is_some_and(is_another) {
+        // Another file may have taken the place of the one that was removed when the answer was lost.
+        let is_another = |removed: &ContentVersion| *removed != entry.version;
+        if self.capabilities().ids == IdScheme::Path && change.removing.as_ref().is_some_and(is_another) {
             return self.removed_before(change, id).await;
         }
         if change.kind == Kind::File && self.capabilities().links == Support::Yes {
@@ -376,9 +376,9 @@ impl Uploader {
                 return self.settle(change).await;
             }
         }
-        // That it is gone is then no surprise, also after a loss of power.
-        if let Some(noted) = self.update(change.ino, Durability::Synced, |c| c.removal_sent = true) {
-            waited(noted).await?;
+        match self.about_to_remove(change, &entry.version) {
+            Some(noted) => waited(noted).await?,
+            None => return Ok(Acted::Again),
         }
         self.store.remove(entry).await?;
         self.removed(change).await?;

@@ -12,7 +12,7 @@ use crate::store::{ErrorKind, NewFile, Retry, StoreError, Support};
 use super::gather::Likeness;
 use super::plan::Step;
 use super::steps::Publishing;
-use super::uploader::Uploader;
+use super::uploader::{Uploader, waited};
 use super::{Change, Source};
 
 /// One of several changes, planned.
@@ -241,12 +241,24 @@ impl Uploader {
         };
         // One after the other, so that the brake lets as many pass as it should.
         let mut held = Vec::with_capacity(members.len());
-        for member in members {
+        let mut noted = Vec::with_capacity(members.len());
+        for (member, entry) in members.iter().zip(&entries) {
             let is_held = self.brakes(&member.change);
             if is_held {
                 self.hold(member.change.ino);
             }
-            held.push(is_held);
+            let note = (!is_held).then(|| self.about_to_remove(&member.change, &entry.version));
+            let note = note.flatten();
+            // Also what nobody wants to have removed any more.
+            held.push(note.is_none());
+            noted.extend(note);
+        }
+        for noted in join_all(noted.into_iter().map(waited)).await {
+            if let Err(error) = noted {
+                // Nothing is sent that is not noted: each goes alone, and hears of it there.
+                tracing::debug!("removals could not be noted: {error}");
+                return members.iter().map(|_| Ok(())).collect();
+            }
         }
         let passing = |entries: Vec<Entry>| entries.into_iter().zip(&held).filter(|(_, held)| !**held);
         let entries: Vec<Entry> = passing(entries).map(|(entry, _)| entry).collect();

@@ -14,6 +14,9 @@ use super::{Commit, Fh, Result};
 /// How long a file may keep a name that the store refuses before the user is told.
 const NAME_GRACE: Duration = Duration::from_secs(60);
 
+/// Why a body is kept aside that holds less than its program believes.
+const INCOMPLETE_BASE: &str = "incomplete base: the rest of its old bytes did not come in time";
+
 /// How a body was left whose writer did not finish.
 struct Unfinished {
     reason: &'static str,
@@ -88,6 +91,11 @@ impl Vfs {
         let left = match reason {
             Some(reason) => {
                 let (size, whole) = self.left_unfinished(file).await;
+                let reason = if whole || file.is_killed() {
+                    reason
+                } else {
+                    INCOMPLETE_BASE
+                };
                 Some(Unfinished { reason, size, whole })
             }
             None => None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::cache::BodyId;
 use crate::journal::{Change, Durability, LocalReason, Overlay, Phase, Place, State, Write};
 use crate::model::{FieldChanges, Ino, ItemId, Kind, Timestamp};
 use crate::store::UrlImport;
@@ -207,24 +208,22 @@ impl Vfs {
             let changes: Vec<Change> = d.overlay().iter().filter(wanted).map(|c| Change::clone(c)).collect();
             let mut retried = 0;
             for mut change in changes {
-                match change.state {
-                    State::Parked { .. } => {
-                        if change.staged.as_ref().is_some_and(|s| !s.whole) {
-                            if id.is_some() {
-                                return Err(Error::Invalid(
-                                    "parts of its bytes are missing: export or discard it".into(),
-                                ));
-                            }
-                            continue;
-                        }
-                        change.state = State::Pending;
+                if let Some(why) = d.vfs.is_unfinished(&change) {
+                    // What its program is still at is not as anybody has left it.
+                    if id.is_some() {
+                        return Err(Error::Invalid(why.into()));
                     }
+                    continue;
+                }
+                match change.state {
+                    State::Parked { .. } => change.state = State::Pending,
                     State::Pending | State::Ambiguous { .. } => {}
                     State::Settling { .. } | State::Held | State::Conflict { .. } | State::Local { .. } => continue,
                 }
                 if let Some(staged) = &mut change.staged {
                     staged.size = d.vfs.staged_len(staged);
                     staged.phase = Phase::Closed;
+                    staged.whole = true;
                 }
                 change.ready_at = d.now;
                 change.attempts = 0;
@@ -245,24 +244,43 @@ impl Vfs {
     /// Copies the bytes of a pending change, or those of which the store made something else, to a file outside the
     /// mount, which must not be there yet.
     pub async fn export(&self, id: u64, to: &Path) -> Result<()> {
-        let pending = self.journal.change(Ino(id)).is_some_and(|c| c.staged.is_some());
-        let file = if pending {
+        let staged = self.journal.change(Ino(id)).and_then(|c| c.staged.clone());
+        let mut is_whole = true;
+        let file = if let Some(staged) = staged {
             let node = self.blocking(move |vfs| vfs.node(Ino(id))).await?;
-            self.body_of(&node).await?.file().await?
+            match self.body_of(&node).await {
+                Ok(body) => {
+                    is_whole = body.is_complete();
+                    body.file().await?
+                }
+                Err(error) if staged.whole => return Err(error),
+                Err(_) => {
+                    is_whole = false;
+                    let body = BodyId::parse(&staged.body).ok_or(Error::Stale)?;
+                    self.cache.reopen_dirty(body, None).await?.file().await?
+                }
+            }
         } else if let Some(kept) = self.original_file(id).await? {
             std::sync::Arc::new(kept)
         } else {
             let why = format!("no bytes wait under {id}: see `assetfs queue` and `assetfs queue --originals`");
             return Err(Error::Invalid(why));
         };
-        let to = to.to_owned();
+        let copied_to = to.to_owned();
         self.blocking(move |_| {
             let failed = |e: crate::disk::DiskError| Error::Invalid(e.to_string());
-            let copy = crate::disk::open_private(&to, true).map_err(failed)?;
-            crate::disk::copy_contents(&file, &copy, &to).map_err(failed)?;
-            crate::disk::sync_data(&copy, &to).map_err(failed)
+            let copy = crate::disk::open_private(&copied_to, true).map_err(failed)?;
+            crate::disk::copy_contents(&file, &copy, &copied_to).map_err(failed)?;
+            crate::disk::sync_data(&copy, &copied_to).map_err(failed)
         })
-        .await
+        .await?;
+        match is_whole {
+            true => Ok(()),
+            false => Err(Error::Invalid(format!(
+                "{} has what was written; the old bytes that had not come are zeros in it",
+                to.display()
+            ))),
+        }
     }
 
     /// The number under which the bytes of a path can be exported.

@@ -16,7 +16,7 @@ use crate::model::{Ino, Timestamp};
 
 use super::Result;
 use super::opens::{OpenFile, Writing};
-use super::vfs::{Decision, Vfs};
+use super::vfs::{Decision, Inner, Vfs};
 
 /// How long the journal holds a body before its file is synced: most are sent, or written to again, before that.
 const HELD_FOR: Duration = Duration::from_secs(60);
@@ -35,7 +35,10 @@ impl Vfs {
             return Ok(());
         }
         let (body, seen) = (file.body(), file.changes());
-        body.complete(self.config.deadline).await?;
+        if let Err(error) = body.complete(self.config.deadline).await {
+            file.set_failed(true);
+            return Err(error.into());
+        }
         if file.is_ghost() {
             body.sync().await?;
             file.flushed(seen);
@@ -181,7 +184,7 @@ impl Vfs {
             let guard = self.journal.lock();
             let wanted = guard.overlay().iter().filter(|c| ino.is_none_or(|ino| c.ino.0 == ino));
             let staged = wanted.filter_map(|change| change.staged.as_ref());
-            let open = staged.filter(|staged| staged.phase == Phase::Open && staged.whole);
+            let open = staged.filter(|staged| staged.phase == Phase::Open);
             open.filter_map(|staged| BodyId::parse(&staged.body)).collect()
         };
         Ok(self.cache.sync_staged(&ids)?)
@@ -256,5 +259,23 @@ impl Decision<'_, '_> {
             });
         }
         Ok(is_told)
+    }
+}
+
+impl Inner {
+    /// Why what waits for a node is not as a program left it, if so.
+    pub(super) fn is_unfinished(&self, change: &Change) -> Option<&'static str> {
+        let staged = change.staged.as_ref()?;
+        let is_written = || self.opens.get(change.ino).is_some_and(|open| open.has_writers());
+        if staged.phase == Phase::Open && is_written() {
+            return Some("a program is still writing it");
+        }
+        let is_here = || {
+            self.staged
+                .lock()
+                .peek(&staged.body)
+                .is_some_and(|body| body.is_complete())
+        };
+        (!staged.whole && !is_here()).then_some("parts of its bytes are missing: export or discard it")
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::cache::{Body, BodyId, BodyState};
+use crate::cache::{Body, BodyId, BodyState, CacheError};
 use crate::journal::{Change, Durability, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
@@ -202,10 +202,11 @@ impl Vfs {
 
     /// The open file of an inode, counted as opened.
     pub(super) async fn open_file(&self, ino: Ino, for_writing: bool) -> Result<Arc<OpenFile>> {
-        if self.opens.get(ino).and_then(|open| open.taken_by()) == Some(TakenBy::Us)
-            && let Some(file) = self.opens.join(ino, for_writing, self.clock.now())
-        {
-            return Ok(file);
+        if let Some(open) = self.opens.get(ino).filter(|open| open.taken_by() == Some(TakenBy::Us)) {
+            self.blocking(move |vfs| vfs.take_back(&open)).await?;
+            if let Some(file) = self.opens.join(ino, for_writing, self.clock.now()) {
+                return Ok(file);
+            }
         }
         let contents = self.contents_changed.load(Ordering::SeqCst);
         let mut node = self.blocking(move |vfs| vfs.openable(ino)).await?;
@@ -317,6 +318,11 @@ impl Vfs {
     pub(super) async fn staged_body(&self, node: &Node, staged: &Staged) -> Result<Arc<Body>> {
         if let Some(body) = self.staged.lock().get(&staged.body) {
             return Ok(body.clone());
+        }
+        if !staged.whole {
+            // Which of its bytes are the program's and which were still to come, nobody knows any more.
+            let waited = self.config.deadline;
+            return Err(CacheError::Incomplete { waited }.into());
         }
         let id = BodyId::parse(&staged.body).ok_or(Error::Stale)?;
         let base = node

@@ -276,6 +276,17 @@ impl OpenFile {
         }
     }
 
+    /// It is in the tree again, as `entry`. `false`: its handles have other bytes than that and stay outside.
+    pub fn attach(&self, entry: &Entry) -> bool {
+        let mut state = self.state.lock();
+        let is_clean = state.writing != Writing::Dirty && !matches!(state.body.state(), BodyState::Dirty { .. });
+        let is_it = is_clean && state.version.as_ref() == Some(&entry.version);
+        if is_it {
+            state.ghost = None;
+        }
+        is_it
+    }
+
     /// Who took it out of the tree, if somebody did.
     pub fn taken_by(&self) -> Option<TakenBy> {
         self.state.lock().ghost.map(|ghost| ghost.by)

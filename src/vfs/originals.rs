@@ -10,7 +10,7 @@ use crate::disk;
 use crate::journal::{Change, Durability, Original, Staged, Write};
 use crate::model::{Entry, Ino};
 
-use super::opens::TakenBy;
+use super::opens::{OpenFile, TakenBy};
 use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, QueueItem, Result};
 
@@ -139,6 +139,20 @@ impl Vfs {
                 ino = ino.0,
                 "readers of a changed file could not be told apart: {error}"
             ),
+        }
+    }
+
+    /// A file that was removed here while programs had it open may have come back since: given back by the user, kept by the
+    /// store, or made anew by others. Those programs go on with it where it is the same, else it gets another inode, for which
+    /// this fails with [`Error::Stale`]. Blocks.
+    pub(super) fn take_back(&self, open: &OpenFile) -> Result<()> {
+        let Ok(node) = self.node(open.ino) else { return Ok(()) };
+        match &node.entry {
+            Some(entry) if !self.places(&node)?.is_empty() && !open.attach(entry) => {
+                self.leave_to_readers(open.ino, entry)?;
+                Err(Error::Stale)
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -139,6 +139,21 @@ async fn waiting_for_the_base_has_a_deadline() {
     assert!(matches!(error, CacheError::Incomplete { .. }), "{error}");
 }
 
+/// Over a slow line no large file could be changed in place: its close failed while the rest of it was coming.
+#[tokio::test(start_paused = true)]
+async fn a_slow_base_is_waited_for_as_long_as_it_comes() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(4, 400 * KIB);
+    let entry = rig.store.put("1", &bytes);
+    rig.store.set_speed(Duration::ZERO, Duration::from_secs(1));
+    let body = rig.cache.body(&entry);
+    let began = tokio::time::Instant::now();
+    body.write(0, Bytes::from_static(b"new")).await.unwrap();
+    body.complete(Duration::from_secs(5)).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(body.is_complete());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_file_is_complete_dirty_and_found_again_after_a_restart() {
     let mut rig = Rig::new(Reads::Ranged).await;

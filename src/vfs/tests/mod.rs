@@ -19,6 +19,7 @@ mod saves;
 mod stuck;
 mod together;
 mod tree;
+mod unfinished;
 mod views;
 mod weather;
 mod writers;
