@@ -266,16 +266,18 @@ impl Inner {
     /// Why what waits for a node is not as a program left it, if so.
     pub(super) fn is_unfinished(&self, change: &Change) -> Option<&'static str> {
         let staged = change.staged.as_ref()?;
-        let is_written = || self.opens.get(change.ino).is_some_and(|open| open.has_writers());
-        if staged.phase == Phase::Open && is_written() {
-            return Some("a program is still writing it");
-        }
+        let is_written =
+            staged.phase == Phase::Open && self.opens.get(change.ino).is_some_and(|open| open.has_writers());
         let is_here = || {
             self.staged
                 .lock()
                 .peek(&staged.body)
                 .is_some_and(|body| body.is_complete())
         };
-        (!staged.whole && !is_here()).then_some("parts of its bytes are missing: export or discard it")
+        let why = match is_written {
+            true => "a program is still writing it",
+            false => "parts of its bytes are missing: export or discard it",
+        };
+        (is_written || (!staged.whole && !is_here())).then_some(why)
     }
 }
