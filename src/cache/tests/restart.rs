@@ -56,18 +56,24 @@ async fn a_complete_body_is_complete_at_once() {
     assert!(rig.store.take_requests().is_empty());
 }
 
+/// A file that was here as a whole and has a damaged block after a restart.
+async fn damaged(size: u64) -> (Rig, Bytes, Entry) {
+    let mut rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(4, size);
+    let entry = rig.store.put("1", &bytes);
+    rig.cache.body(&entry).complete(LONG).await.unwrap();
+    let path = body_path(&rig);
+    rig.restart().await;
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"damage", 200 << 10).unwrap();
+    rig.store.take_requests();
+    (rig, bytes, entry)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_damaged_block_is_fetched_again() {
     for size in [400 * KIB, 4 * MIB] {
-        let mut rig = Rig::new(Reads::Ranged).await;
-        let bytes = pattern(4, size);
-        let entry = rig.store.put("1", &bytes);
-        rig.cache.body(&entry).complete(LONG).await.unwrap();
-        let path = body_path(&rig);
-        rig.restart().await;
-        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.write_all_at(b"damage", 200 << 10).unwrap();
-        rig.store.take_requests();
+        let (rig, bytes, entry) = damaged(size).await;
         let body = rig.cache.body(&entry);
         assert!(read_all(&body, 64 * KIB).await.unwrap() == bytes);
         let requests = rig.store.take_requests();
@@ -82,14 +88,7 @@ async fn a_damaged_block_is_fetched_again() {
 /// check the same block, which then took the silence about it for a yes. Whoever comes second hears of it too.
 #[tokio::test(start_paused = true)]
 async fn a_damaged_block_is_not_served_because_somebody_else_has_found_it() {
-    let mut rig = Rig::new(Reads::Ranged).await;
-    let bytes = pattern(4, 4 * MIB);
-    let entry = rig.store.put("1", &bytes);
-    rig.cache.body(&entry).complete(LONG).await.unwrap();
-    let path = body_path(&rig);
-    rig.restart().await;
-    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(b"damage", 200 << 10).unwrap();
+    let (rig, bytes, entry) = damaged(4 * MIB).await;
     let body = rig.cache.body(&entry);
     body.file().await.unwrap();
     let (damaged, other) = (128 * KIB..256 * KIB, 0..128 * KIB);
