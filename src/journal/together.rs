@@ -240,17 +240,20 @@ impl Uploader {
             Err(alone) => return alone,
         };
         // One after the other, so that the brake lets as many pass as it should.
-        let mut held = Vec::with_capacity(members.len());
+        // Those that are not asked for.
+        let mut left_out = Vec::with_capacity(members.len());
         let mut noted = Vec::with_capacity(members.len());
         for (member, entry) in members.iter().zip(&entries) {
             let is_held = self.brakes(&member.change);
             if is_held {
                 self.hold(member.change.ino);
             }
-            let note = (!is_held).then(|| self.about_to_remove(&member.change, &entry.version));
-            let note = note.flatten();
-            // Also what nobody wants to have removed any more.
-            held.push(note.is_none());
+            // None either of what nobody wants to have removed any more.
+            let note = match is_held {
+                true => None,
+                false => self.about_to_remove(&member.change, &entry.version),
+            };
+            left_out.push(note.is_none());
             noted.extend(note);
         }
         for noted in join_all(noted.into_iter().map(waited)).await {
@@ -260,14 +263,17 @@ impl Uploader {
                 return members.iter().map(|_| Ok(())).collect();
             }
         }
-        let passing = |entries: Vec<Entry>| entries.into_iter().zip(&held).filter(|(_, held)| !**held);
+        let passing = |entries: Vec<Entry>| entries.into_iter().zip(&left_out).filter(|(_, left_out)| !**left_out);
         let entries: Vec<Entry> = passing(entries).map(|(entry, _)| entry).collect();
         let told = match entries.is_empty() {
             true => Vec::new(),
             false => self.store.remove_together(&entries).await,
         };
         let mut told = told.into_iter();
-        let outcomes: Vec<Option<_>> = held.iter().map(|held| (!held).then(|| told.next())?).collect();
+        let outcomes: Vec<Option<_>> = left_out
+            .iter()
+            .map(|left_out| (!left_out).then(|| told.next())?)
+            .collect();
         let finished = members.iter().zip(outcomes).map(|(member, outcome)| async move {
             let Some(outcome) = outcome else { return Ok(()) };
             outcome?;

@@ -245,23 +245,18 @@ impl Vfs {
     /// mount, which must not be there yet.
     pub async fn export(&self, id: u64, to: &Path) -> Result<()> {
         let staged = self.journal.change(Ino(id)).and_then(|c| c.staged.clone());
-        let mut is_whole = true;
-        let file = if let Some(staged) = staged {
+        let (file, is_whole) = if let Some(staged) = staged {
             let node = self.blocking(move |vfs| vfs.node(Ino(id))).await?;
             match self.body_of(&node).await {
-                Ok(body) => {
-                    is_whole = body.is_complete();
-                    body.file().await?
-                }
+                Ok(body) => (body.file().await?, body.is_complete()),
                 Err(error) if staged.whole => return Err(error),
                 Err(_) => {
-                    is_whole = false;
                     let body = BodyId::parse(&staged.body).ok_or(Error::Stale)?;
-                    self.cache.reopen_dirty(body, None).await?.file().await?
+                    (self.cache.reopen_dirty(body, None).await?.file().await?, false)
                 }
             }
         } else if let Some(kept) = self.original_file(id).await? {
-            std::sync::Arc::new(kept)
+            (std::sync::Arc::new(kept), true)
         } else {
             let why = format!("no bytes wait under {id}: see `assetfs queue` and `assetfs queue --originals`");
             return Err(Error::Invalid(why));

@@ -254,13 +254,16 @@ fn lose_power(case: Case) -> u64 {
 /// The one case that somebody asks for again, as `SEED STEP` or `SEED STEP AGAIN`.
 fn asked_for() -> Option<Case> {
     let asked = std::env::var("ASSETFS_POWER_CASE").ok()?;
-    let mut numbers = asked
-        .split(' ')
-        .map(|n| n.parse().expect("SEED STEP or SEED STEP AGAIN"));
+    let numbers: Result<Vec<u64>, _> = asked.split(' ').map(str::parse).collect();
+    let (seed, step, again) = match numbers.as_deref() {
+        Ok([seed, step]) => (*seed, *step, None),
+        Ok([seed, step, again]) => (*seed, *step, Some(*again)),
+        _ => panic!("ASSETFS_POWER_CASE is SEED STEP or SEED STEP AGAIN, not {asked:?}"),
+    };
     Some(Case {
-        seed: numbers.next()?,
-        point: Point::Step(numbers.next()?),
-        again: numbers.next(),
+        seed,
+        point: Point::Step(step),
+        again,
     })
 }
 

@@ -79,6 +79,11 @@ fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
+/// Whether a file that is renamed to there, if to anywhere, stays in its folder.
+fn stays_in_its_folder(path: &str, to: Option<&str>) -> bool {
+    to.is_none_or(|to| split(to).0 == split(path).0)
+}
+
 impl Run {
     fn ids(&self) -> IdScheme {
         self.rig.store.shared().capabilities().ids
@@ -222,16 +227,14 @@ impl Run {
         let Some(id) = self.settled(&path).await else { return };
         if let (Ours::Rename(ours), Theirs::Rename(theirs)) = (clash.ours, clash.theirs) {
             let (ours, theirs) = (self.destination(&path, ours), self.destination(&path, theirs));
-            let is_near = |to: Option<&'static str>| to.is_none_or(|to| split(to).0 == split(&path).0);
-            if ours == theirs || !is_near(ours) || !is_near(theirs) {
+            if ours == theirs || !stays_in_its_folder(&path, ours) || !stays_in_its_folder(&path, theirs) {
                 // No clash, or one in which a store with links lets both have their way.
                 return;
             }
         }
         if let (Ours::Remove, Theirs::Rename(theirs)) = (clash.ours, clash.theirs) {
-            let is_near = |to: &str| split(to).0 == split(&path).0;
             let has_links = self.rig.store.shared().capabilities().links == Support::Yes;
-            if has_links && self.destination(&path, theirs).is_some_and(|to| !is_near(to)) {
+            if has_links && !stays_in_its_folder(&path, self.destination(&path, theirs)) {
                 // It stays there when its folders are asked for anew, which depends on how long ago that was.
                 return;
             }
