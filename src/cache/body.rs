@@ -216,7 +216,8 @@ impl Body {
             .await
     }
 
-    pub(super) fn item(&self) -> ItemId {
+    /// The item that it is the content of; of new bytes, none in particular.
+    pub fn item(&self) -> ItemId {
         self.state.lock().item()
     }
 

@@ -164,6 +164,52 @@ pub struct Fingerprint {
     pub md5: String,
 }
 
+/// An item of the store as it was known at some time: what is to be done with it is about that version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "KnownItemRow")]
+pub struct KnownItem {
+    /// Which one.
+    pub id: ItemId,
+    /// Its version then; `None` in rows of a time when that was not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<ContentVersion>,
+    /// Its length in bytes, where that matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+impl KnownItem {
+    /// Whether what the store has now is what it was then.
+    pub fn is(&self, entry: &Entry) -> bool {
+        self.id == entry.id && self.version.as_ref().is_none_or(|version| *version == entry.version)
+    }
+}
+
+/// The forms in which rows have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum KnownItemRow {
+    Id(ItemId),
+    Whole {
+        id: ItemId,
+        version: Option<ContentVersion>,
+        size: Option<u64>,
+    },
+}
+
+impl From<KnownItemRow> for KnownItem {
+    fn from(row: KnownItemRow) -> Self {
+        match row {
+            KnownItemRow::Id(id) => Self {
+                id,
+                version: None,
+                size: None,
+            },
+            KnownItemRow::Whole { id, version, size } => Self { id, version, size },
+        }
+    }
+}
+
 /// The wanted state of one node, as far as it differs from what the catalog says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -213,7 +259,7 @@ pub struct Change {
     pub claimed_by: Option<Ino>,
     /// Assets that these bytes replace in a store without versions: removed once the new one is verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub leftovers: Vec<ItemId>,
+    pub leftovers: Vec<KnownItem>,
     /// When the store last confirmed a change of its names: listings may not show them for a while yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed_at: Option<Timestamp>,
@@ -226,9 +272,9 @@ pub struct Change {
     /// The version that it had then: where ids are paths, another is another file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removing: Option<ContentVersion>,
-    /// A server-side copy to be tried before bytes are sent.
+    /// What it is a copy of that the store is to make by itself: there are no bytes of its own here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub copy_of: Option<ItemId>,
+    pub copy_of: Option<KnownItem>,
     /// Approved by the user although it is beyond the deletion brake.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
@@ -367,9 +413,9 @@ pub enum Alteration {
 }
 
 impl Alteration {
-    /// By a store with these capabilities.
-    pub fn by(capabilities: &Capabilities) -> Self {
-        match capabilities.alters_content {
+    /// Of a file of this name, by a store with these capabilities.
+    pub fn of(name: &str, capabilities: &Capabilities) -> Self {
+        match capabilities.may_alter(name) {
             true => Self::Possible,
             false => Self::Never,
         }
@@ -388,9 +434,12 @@ impl Unanswered {
     }
 
     /// Whether an entry of `folder` may be what the request made.
-    pub fn may_have_made(&self, folder: Ino, entry: &Entry, altered: Alteration) -> bool {
-        // What was moved has the bytes of the store, not those that wait here.
-        let altered = if self.is_move() { Alteration::Possible } else { altered };
+    pub fn may_have_made(&self, folder: Ino, entry: &Entry, capabilities: &Capabilities) -> bool {
+        let altered = match self.is_move() {
+            // What was moved has the bytes of the store, not those that wait here.
+            true => Alteration::Possible,
+            false => Alteration::of(&entry.name, capabilities),
+        };
         let places = self.sent.placing.iter().flat_map(|p| &p.now);
         let mut places = places.take(1).filter(|place| place.parent == folder);
         entry.kind == self.sent.kind && places.any(|place| resembles(entry, &place.name, &self.sent, altered))
@@ -403,14 +452,18 @@ pub(super) fn resembles(entry: &Entry, name: &Name, change: &Change, alteration:
         Alteration::Never => change.staged.as_ref().map(|s| s.size),
         Alteration::Possible => None,
     };
-    // Servers normalise names: compare what no rule is known to touch.
+    // Servers normalise names: compare what no rule is known to touch. Other characters may be replaced or left out, and
+    // none is added.
     let plain = |text: &str| {
         text.chars()
             .filter(|c| c.is_alphanumeric())
             .collect::<String>()
             .to_lowercase()
     };
-    plain(&entry.name) == plain(&name.to_store())
+    let others = |text: &str| text.chars().filter(|c| !c.is_alphanumeric()).count();
+    let wanted = name.to_store();
+    plain(&entry.name) == plain(&wanted)
+        && others(&entry.name) <= others(&wanted)
         && (change.kind == Kind::Folder || size.is_none() || entry.size.is_none() || entry.size == size)
 }
 
@@ -450,7 +503,15 @@ mod tests {
             now: vec![place(1, "ä\n")],
         });
         change.fields.insert("tags".into(), vec!["x".into()]);
+        change.copy_of = Some(KnownItem {
+            id: ItemId::new("file:1"),
+            version: Some(ContentVersion::new("7")),
+            size: Some(3),
+        });
         let text = serde_json::to_string(&change).expect("encodes");
         assert_eq!(serde_json::from_str::<Change>(&text).expect("decodes"), change);
+        let old = text.replace(r#"{"id":"file:1","version":"7","size":3}"#, r#""file:1""#);
+        let old: Change = serde_json::from_str(&old).expect("decodes");
+        assert_eq!(old.copy_of.map(|source| source.id), Some(ItemId::new("file:1")));
     }
 }

@@ -12,7 +12,7 @@ use super::originals::{self, Original};
 use super::{Change, JournalError};
 
 /// The schema this program writes. A newer one refuses to start.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     "
@@ -25,6 +25,8 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
 ",
     originals::TABLE,
     bodies::TABLE,
+    // What is to be copied, or removed because it was replaced, has its version from here on; a row without is read too.
+    "",
 ];
 
 /// Attributes that only this machine keeps.
@@ -313,4 +315,68 @@ pub fn id_of(db: &Connection, of: Ino) -> rusqlite::Result<Option<ItemId>> {
 
 fn ino(raw: i64) -> Ino {
     Ino(raw as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+
+    fn version(db: &Connection) -> i64 {
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+            .expect("a version")
+    }
+
+    #[test]
+    fn a_journal_of_the_first_format_is_carried_forward_and_kept_beside() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("journal.db");
+        let mut change = Change::of(
+            Ino(7),
+            Kind::File,
+            Some(ItemId::new("file:3")),
+            1,
+            Timestamp::from_secs(5),
+        );
+        change.attempts = 2;
+        let row = serde_json::to_string(&change).expect("encodes");
+        let row = format!(
+            r#"{},"copy_of":"file:1","leftovers":["file:2"]}}"#,
+            row.trim_end_matches('}')
+        );
+        let old = Connection::open(&path).expect("opens");
+        old.execute_batch(MIGRATIONS[0]).expect("its tables");
+        old.pragma_update(None, "user_version", 1).expect("its number");
+        old.execute("INSERT INTO changes(ino, value) VALUES(7, ?1)", [&row])
+            .expect("a row");
+        drop(old);
+        let db = open(&path).expect("opens");
+        assert_eq!(version(&db), SCHEMA);
+        let read = changes(&db).expect("its rows");
+        assert_eq!(read.len(), 1);
+        assert_eq!((read[0].ino, read[0].attempts), (Ino(7), 2));
+        let known = |id: &str| crate::journal::KnownItem {
+            id: ItemId::new(id),
+            version: None,
+            size: None,
+        };
+        assert_eq!(read[0].copy_of, Some(known("file:1")));
+        assert_eq!(read[0].leftovers, [known("file:2")]);
+        let kept = Connection::open(dir.path().join("journal.db.v1.bak")).expect("opens");
+        assert_eq!(version(&kept), 1);
+        assert_eq!(changes(&kept).expect("its rows"), read);
+        drop(open(&path).expect("opens once more"));
+    }
+
+    #[test]
+    fn a_journal_of_a_newer_format_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("journal.db");
+        let db = open(&path).expect("opens");
+        db.pragma_update(None, "user_version", SCHEMA + 1).expect("its number");
+        drop(db);
+        let refused = open(&path).expect_err("newer").to_string();
+        assert!(refused.contains("newer assetfs"), "{refused}");
+        assert!(refused.contains("journal.db"), "{refused}");
+    }
 }

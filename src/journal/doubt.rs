@@ -238,7 +238,7 @@ impl Uploader {
             Some(unanswered) => Change::clone(&unanswered.sent),
             None => change.clone(),
         };
-        let altered = Alteration::by(self.capabilities());
+        let altered = Alteration::of(name.as_str(), self.capabilities());
         let began = self.clock.now();
         let mut found = self.listed_now(parent).await?;
         found.retain(|e| e.kind == sent.kind && resembles(e, name, &sent, altered));

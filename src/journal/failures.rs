@@ -1,5 +1,6 @@
 //! What the uploader does when a step has failed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Ino, Timestamp};
@@ -24,33 +25,8 @@ impl Uploader {
         let change = &self.seated(change);
         let now = self.clock.now();
         let verdict = self.verdict(change, step, error, now).await;
-        match &verdict {
-            // Told once, with the path, as a problem.
-            Verdict::Park(_) | Verdict::Restore(_) | Verdict::Conflict => {
-                tracing::debug!(ino = change.ino.0, ?verdict, "{error}");
-            }
-            Verdict::Later(_) | Verdict::Look(_) | Verdict::Gone | Verdict::Missing(_) => {
-                if error.kind != ErrorKind::Cancelled {
-                    tracing::warn!(ino = change.ino.0, ?verdict, "{error}");
-                }
-            }
-        }
-        let (text, is_certain) = (error.to_string(), error.retry != Retry::Ambiguous);
-        let note = |change: &mut Change, at: Timestamp| {
-            // The request was refused, so nothing was made. A look that fails says nothing about what it looks for.
-            match step {
-                Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. }
-                    if is_certain && change.resume.is_none() =>
-                {
-                    change.unanswered = None;
-                }
-                Step::Relocate { .. } if is_certain => change.unconfirmed.retain(|note| !note.is_move()),
-                _ => {}
-            }
-            change.attempts = change.attempts.saturating_add(1);
-            change.last_error = Some(text.clone());
-            change.ready_at = change.ready_at.max(at);
-        };
+        tell(change, &verdict, error);
+        let note = |noted: &mut Change, at: Timestamp| note(noted, change, step, error, at);
         let result = match verdict {
             Verdict::Later(at) => {
                 self.update(change.ino, Durability::Written, |c| {
@@ -83,7 +59,20 @@ impl Uploader {
                 Step::RemoveLeftover(_) => self.finish(change, step, None, None).await,
                 _ => self.removed(change).await,
             },
-            Verdict::Conflict => self.conflicted(change).await,
+            Verdict::Conflict => {
+                let before = self.journal.change(change.ino);
+                let done = self.conflicted(change).await;
+                let after = self.journal.change(change.ino);
+                if before
+                    .zip(after)
+                    .is_some_and(|(before, after)| Arc::ptr_eq(&before, &after))
+                {
+                    // Whatever it is, asking again at once does not change it.
+                    let at = outcome::pause(change, now, rand::random::<f64>());
+                    self.update(change.ino, Durability::Written, |c| note(c, at));
+                }
+                done
+            }
             Verdict::Park(reason) => {
                 self.park(change.ino, reason);
                 Ok(())
@@ -171,11 +160,46 @@ impl Uploader {
 
     /// What was replaced cannot be removed. It is a file of its own from then on, and what else is wanted of the node, whose
     /// bytes have arrived, stands.
-    async fn keep_both(&self, change: &Change, step: &Step, reason: &str) -> Result<(), StoreError> {
+    pub(super) async fn keep_both(&self, change: &Change, step: &Step, reason: &str) -> Result<(), StoreError> {
         self.finish(change, step, None, None).await?;
         self.world
             .problem(change.ino, &format!("what it replaced stays beside it: {reason}"));
         self.world.stays(change.ino).await;
         Ok(())
     }
+}
+
+/// What a failure says in the log.
+fn tell(change: &Change, verdict: &Verdict, error: &StoreError) {
+    match verdict {
+        // Told once, with the path, as a problem.
+        Verdict::Park(_) | Verdict::Restore(_) | Verdict::Conflict => {
+            tracing::debug!(ino = change.ino.0, ?verdict, "{error}");
+        }
+        Verdict::Later(_) | Verdict::Look(_) | Verdict::Gone | Verdict::Missing(_) => {
+            if error.kind != ErrorKind::Cancelled {
+                tracing::warn!(ino = change.ino.0, ?verdict, "{error}");
+            }
+        }
+    }
+}
+
+/// Notes in a change that `step`, which was planned of `sent`, has failed, and that it is tried again at `at`.
+fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at: Timestamp) {
+    let is_certain = error.retry != Retry::Ambiguous;
+    let was_in_doubt = sent.unanswered.is_some();
+    // The request was refused, so nothing was made: not by this one, and an upload that goes on may have been answered for
+    // before. A look that fails says nothing about what it looks for.
+    match step {
+        Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. }
+            if is_certain && (change.resume.is_none() || !was_in_doubt) =>
+        {
+            change.unanswered = None;
+        }
+        Step::Relocate { .. } if is_certain => change.unconfirmed.retain(|note| !note.is_move()),
+        _ => {}
+    }
+    change.attempts = change.attempts.saturating_add(1);
+    change.last_error = Some(error.to_string());
+    change.ready_at = change.ready_at.max(at);
 }

@@ -92,7 +92,7 @@ impl Journal {
     }
 
     /// Ties this journal to an account, or proves that it is this account's. With work pending, another one is refused;
-    /// with none, the inodes and names of the old one are of no use and are forgotten.
+    /// with none, what was pinned of the old one is forgotten.
     pub fn bind(&self, binding: &Binding) -> Result<(), JournalError> {
         let text = format!("{}\n{}\n{}", binding.kind, binding.url, binding.account);
         let known = self.read(|db| db::meta(db, "binding"))?;
@@ -411,6 +411,38 @@ mod tests {
             now,
             "the disk has the same"
         );
+    }
+
+    fn binding(account: &str) -> Binding {
+        Binding {
+            kind: "imagerelay".into(),
+            url: "https://example.org".into(),
+            account: account.into(),
+        }
+    }
+
+    /// What waits was made with one account, and must not be sent with another.
+    #[test]
+    fn another_account_is_refused_while_something_waits() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::open(dir.path()).expect("opens");
+        journal.bind(&binding("anna")).expect("the first");
+        put(&journal, Ino(100), "a").expect("written");
+        drop(journal);
+        let journal = Journal::open(dir.path()).expect("opens");
+        journal.bind(&binding("anna")).expect("the same");
+        let refused = journal.bind(&binding("ben")).expect_err("another").to_string();
+        assert!(
+            refused.contains("1 changes made as anna at https://example.org"),
+            "{refused}"
+        );
+        assert_eq!(seen(&journal).len(), 1, "nothing is lost by that");
+        let sent = journal.write(vec![Write::Drop(Ino(100))], Durability::Synced);
+        sent.wait_blocking().expect("written");
+        journal.bind(&binding("ben")).expect("nothing waits");
+        drop(journal);
+        let journal = Journal::open(dir.path()).expect("opens");
+        journal.bind(&binding("ben")).expect("the same");
     }
 
     /// A machine that loses power keeps the log up to some byte, perhaps with rubbish behind it. What was synced is there

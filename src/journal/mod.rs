@@ -8,6 +8,7 @@
 mod bodies;
 mod brake;
 mod change;
+mod copies;
 mod db;
 mod doubt;
 mod failures;
@@ -29,10 +30,10 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
-use change::resembles;
+use change::{Alteration, resembles};
 
 pub use bodies::{HELD_BYTES_EACH_MAX, HeldBody};
-pub use change::{Alteration, Change, Fingerprint, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
+pub use change::{Change, Fingerprint, KnownItem, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
 pub use db::{LocalAttr, NameBinding, Write};
 pub use identity::{is_backup, reseat, take_over};
 pub use journal::{Binding, Guard, Journal, PINNED};

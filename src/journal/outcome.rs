@@ -6,7 +6,7 @@ use crate::model::{ContentVersion, Entry, ItemId, Timestamp};
 use crate::store::{ErrorKind, Retry, StoreError};
 
 use super::plan::Step;
-use super::{Change, Placing, State};
+use super::{Change, KnownItem, Placing, State};
 
 /// Longest pause between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -58,8 +58,13 @@ pub fn succeeded(
             created(&mut left, sent);
             sent_bytes(&mut left, sent, entry);
             sent_fields(&mut left, sent);
-            left.leftovers
-                .extend(sent.id.clone().filter(|old| Some(old) != left.id.as_ref()));
+            let old = sent.id.clone().filter(|old| Some(old) != left.id.as_ref());
+            let based_on = sent.staged.as_ref().and_then(|staged| staged.base.as_ref());
+            left.leftovers.extend(old.map(|id| KnownItem {
+                id,
+                version: based_on.or(before).cloned(),
+                size: None,
+            }));
         }
         Step::Replace { name } => {
             if name.is_some() {
@@ -77,8 +82,12 @@ pub fn succeeded(
             };
             relocated(&mut left, sent, stored);
             left.unconfirmed.retain(|note| !note.is_move());
+            // Where ids are paths it is another item by now; what may have been done to it was done to this one.
+            for note in &mut left.unconfirmed {
+                note.sent.id.clone_from(&left.id);
+            }
         }
-        Step::RemoveLeftover(id) => left.leftovers.retain(|l| l != id),
+        Step::RemoveLeftover(old) => left.leftovers.retain(|other| other != old),
         Step::SetFields => sent_fields(&mut left, sent),
         Step::Remove { .. }
         | Step::Done
@@ -87,6 +96,7 @@ pub fn succeeded(
         | Step::WaitUntil(_)
         | Step::WaitFor(_)
         | Step::DecideClaim(_)
+        | Step::TakeBytes(_)
         | Step::Look { .. }
         | Step::KeepLocal(_)
         | Step::Park(_) => {}
@@ -274,6 +284,21 @@ mod tests {
     use super::*;
     use crate::journal::{Phase, Place, Staged};
     use crate::model::{Ino, Kind, Name};
+
+    #[test]
+    fn tries_begin_a_second_apart_and_end_five_minutes_apart() {
+        let now = Timestamp::from_secs(1000);
+        let mut change = file();
+        let mut pauses = Vec::new();
+        for attempts in 0..12 {
+            change.attempts = attempts;
+            pauses.push(pause(&change, now, 0.5).since(now).as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        change.attempts = u32::MAX;
+        let spread = [0.0, 1.0].map(|jitter| pause(&change, now, jitter).since(now).as_secs());
+        assert_eq!(spread, [225, 375], "not all at once");
+    }
 
     fn file() -> Change {
         let mut change = Change::of(

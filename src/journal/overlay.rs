@@ -21,6 +21,8 @@ pub struct Overlay {
     by_id: HashMap<ItemId, Ino>,
     /// Nodes that the store was asked to move and has not answered for.
     moving: BTreeSet<Ino>,
+    /// Nodes that the store is to make as copies of the key.
+    copies: HashMap<ItemId, BTreeSet<Ino>>,
     schedule: BTreeSet<(Timestamp, u64, Ino)>,
     /// Who waits for a change of the key.
     waiting: HashMap<Ino, Vec<Ino>>,
@@ -70,11 +72,14 @@ impl Overlay {
         if let Some(id) = &change.id {
             self.by_id.insert(id.clone(), ino);
         }
-        for id in &change.leftovers {
-            self.by_id.insert(id.clone(), ino);
+        for old in &change.leftovers {
+            self.by_id.insert(old.id.clone(), ino);
         }
         if change.asked_move().is_some() {
             self.moving.insert(ino);
+        }
+        if let Some(source) = &change.copy_of {
+            self.copies.entry(source.id.clone()).or_default().insert(ino);
         }
         if change.is_scheduled() {
             self.schedule.insert((change.ready_at, change.seq, ino));
@@ -104,12 +109,20 @@ impl Overlay {
                 }
             }
         }
-        for id in change.id.iter().chain(&change.leftovers) {
+        for id in change.id.iter().chain(change.leftovers.iter().map(|old| &old.id)) {
             if self.by_id.get(id) == Some(&ino) {
                 self.by_id.remove(id);
             }
         }
         self.moving.remove(&ino);
+        if let Some(source) = &change.copy_of
+            && let Some(copies) = self.copies.get_mut(&source.id)
+        {
+            copies.remove(&ino);
+            if copies.is_empty() {
+                self.copies.remove(&source.id);
+            }
+        }
         self.schedule.remove(&(change.ready_at, change.seq, ino));
         Some(change)
     }
@@ -122,8 +135,13 @@ impl Overlay {
             let ids = moved
                 .id
                 .iter_mut()
-                .chain(&mut moved.leftovers)
-                .chain(&mut moved.copy_of)
+                .chain(
+                    moved
+                        .leftovers
+                        .iter_mut()
+                        .chain(&mut moved.copy_of)
+                        .map(|known| &mut known.id),
+                )
                 .chain(moved.unconfirmed.iter_mut().filter_map(|note| note.sent.id.as_mut()));
             let mut any = false;
             for id in ids {
@@ -173,40 +191,64 @@ impl Overlay {
         self.get(ino).is_some_and(|c| c.placing.is_some())
             || self
                 .by_id(id)
-                .is_some_and(|c| c.placing.is_some() || c.leftovers.contains(id))
+                .is_some_and(|c| c.placing.is_some() || c.leftovers.iter().any(|old| old.id == *id))
     }
 
-    /// Takes a change off the schedule until it, or `on`, is put or removed.
+    /// Changes that the store is to carry out by making a copy of an item.
+    pub fn copies(&self, of: &ItemId) -> impl Iterator<Item = &Arc<Change>> + '_ {
+        let copies = self.copies.get(of).into_iter().flatten();
+        copies.filter_map(|ino| self.changes.get(ino))
+    }
+
+    /// Takes a change off the schedule until it, or `on`, is put or removed. Where that closes a circle, a copy in it that
+    /// the store is to make is planned anew: it can do without its source.
     pub fn suspend(&mut self, ino: Ino, on: Option<Ino>) {
         let Some(change) = self.changes.get(&ino) else { return };
         self.schedule.remove(&(change.ready_at, change.seq, ino));
-        if let Some(on) = on {
-            self.waiting.entry(on).or_default().push(ino);
-            self.waits_for.insert(ino, on);
+        let Some(on) = on else { return };
+        self.waiting.entry(on).or_default().push(ino);
+        self.waits_for.insert(ino, on);
+        let circle = self.waits_behind(on, ino);
+        let copy = self.chain(ino).filter(|_| circle).find(|at| self.is_copy(*at));
+        if let Some(copy) = copy {
+            self.waits_for.remove(&copy);
+            self.reschedule(copy);
         }
+    }
+
+    fn is_copy(&self, ino: Ino) -> bool {
+        self.get(ino).is_some_and(|change| change.copy_of.is_some())
+    }
+
+    /// A node, who it waits for, and so on.
+    fn chain(&self, from: Ino) -> impl Iterator<Item = Ino> + '_ {
+        std::iter::successors(Some(from), |at| self.waits_for.get(at).copied()).take(CHAIN_MAX)
+    }
+
+    /// Whether a node waits, in the end, for that other one.
+    pub fn waits_behind(&self, ino: Ino, other: Ino) -> bool {
+        self.chain(ino).any(|at| at == other)
     }
 
     /// The change at the end of those that a node waits for, when only the user moves that one on.
     pub fn stuck_behind(&self, ino: Ino) -> Option<&Arc<Change>> {
-        let mut at = ino;
-        for _ in 0..CHAIN_MAX {
-            at = *self.waits_for.get(&at)?;
-            let change = self.get(at)?;
-            if change.waits_for_user() {
-                return Some(change);
-            }
-        }
-        None
+        let mut behind = self.chain(ino).skip(1).map_while(|at| self.get(at));
+        behind.find(|change| change.waits_for_user())
     }
 
     fn resume_waiting(&mut self, on: Ino) {
         for ino in self.waiting.remove(&on).unwrap_or_default() {
             self.waits_for.remove(&ino);
-            if let Some(change) = self.changes.get(&ino)
-                && change.is_scheduled()
-            {
-                self.schedule.insert((change.ready_at, change.seq, ino));
-            }
+            self.reschedule(ino);
+        }
+    }
+
+    /// Puts a change back on the schedule.
+    fn reschedule(&mut self, ino: Ino) {
+        if let Some(change) = self.changes.get(&ino)
+            && change.is_scheduled()
+        {
+            self.schedule.insert((change.ready_at, change.seq, ino));
         }
     }
 
@@ -310,6 +352,31 @@ mod tests {
         assert_eq!(overlay.schedule().map(|(_, ino)| ino).collect::<Vec<_>>(), [Ino(10)]);
         overlay.remove(Ino(10));
         assert_eq!(overlay.schedule().map(|(_, ino)| ino).collect::<Vec<_>>(), [Ino(11)]);
+    }
+
+    #[test]
+    fn a_copy_that_waits_in_a_circle_is_planned_anew() {
+        let mut overlay = Overlay::default();
+        let mut copy = change(12, None, &[], &[(2, "a")]);
+        copy.copy_of = Some(crate::journal::KnownItem {
+            id: ItemId::new("file:1"),
+            version: None,
+            size: None,
+        });
+        overlay.put(copy);
+        overlay.put(change(10, Some("file:1"), &[(1, "a")], &[]));
+        overlay.put(change(11, None, &[], &[(1, "a")]));
+        let scheduled = |overlay: &Overlay| overlay.schedule().map(|(_, ino)| ino.0).collect::<Vec<_>>();
+        overlay.suspend(Ino(12), Some(Ino(11)));
+        overlay.suspend(Ino(10), Some(Ino(12)));
+        assert_eq!(scheduled(&overlay), [11]);
+        overlay.suspend(Ino(11), Some(Ino(10)));
+        assert_eq!(scheduled(&overlay), [12], "it can have bytes of its own");
+        assert!(overlay.waits_behind(Ino(11), Ino(12)));
+        let copies: Vec<Ino> = overlay.copies(&ItemId::new("file:1")).map(|c| c.ino).collect();
+        assert_eq!(copies, [Ino(12)]);
+        overlay.remove(Ino(12));
+        assert!(overlay.copies.is_empty());
     }
 
     #[test]

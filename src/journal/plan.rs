@@ -1,9 +1,9 @@
 //! Decides the next request that brings the store closer to what a node is to become. Pure: facts in, one step out.
 
 use crate::model::{Ino, ItemId, Kind, Name, Timestamp};
-use crate::store::{Capabilities, MoveFile, Overwrite, RenameFile, SiblingNames, Support};
+use crate::store::{Capabilities, IdScheme, MoveFile, Overwrite, RenameFile, SiblingNames, Support};
 
-use super::{Change, LocalReason, Phase, State};
+use super::{Change, KnownItem, LocalReason, Phase, State};
 
 /// What is known of a folder that a node is to be in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,15 @@ pub enum Occupant {
     Swapping,
 }
 
+/// A node that the store is to make as a copy of this one, as it is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// It is on its way.
+    Awaited(Ino),
+    /// Nobody knows when it will be made.
+    Stuck(Ino),
+}
+
 /// Everything a decision rests on.
 pub struct Facts<'a> {
     /// What is wanted.
@@ -55,6 +64,10 @@ pub struct Facts<'a> {
     pub work_inside: Option<Ino>,
     /// Where ids are paths: a folder above of which nobody knows whether it was moved.
     pub unsure_above: Option<Ino>,
+    /// A copy to be made before what is copied changes.
+    pub copy: Option<Copy>,
+    /// Whether that other node, in the end, waits for this one.
+    pub waits_for_this: &'a dyn Fn(Ino) -> bool,
     /// Looks a folder up.
     pub folder: &'a dyn Fn(Ino) -> Folder,
     /// Who has a name.
@@ -78,6 +91,8 @@ pub enum Step {
     WaitFor(Ino),
     /// Decide first whether these bytes are a new version of what that node holds.
     DecideClaim(Ino),
+    /// That node, which the store was to make as a copy, needs bytes of its own.
+    TakeBytes(Ino),
     /// Look whether a request without an answer was carried out.
     Look {
         /// The folder it went to.
@@ -114,7 +129,7 @@ pub enum Step {
         name: Name,
     },
     /// Remove an asset that was replaced by a re-upload.
-    RemoveLeftover(ItemId),
+    RemoveLeftover(KnownItem),
     /// Change name and folders natively.
     Relocate {
         /// The new name.
@@ -141,6 +156,46 @@ pub enum Step {
 
 /// The next step of a change.
 pub fn plan(facts: &Facts<'_>) -> Step {
+    let change = facts.change;
+    match (wanted(facts), facts.copy) {
+        // In a circle a copy that the store was to make is the one that can do without it.
+        (Step::WaitFor(other), _) if change.copy_of.is_some() && (facts.waits_for_this)(other) => {
+            Step::TakeBytes(change.ino)
+        }
+        (step, Some(copy)) if alters(&step, facts.capabilities) => match copy {
+            Copy::Awaited(copy) => Step::WaitFor(copy),
+            Copy::Stuck(copy) => Step::TakeBytes(copy),
+        },
+        (step, _) => step,
+    }
+}
+
+/// Whether a copy that is made after a step is another one, or cannot be made.
+fn alters(step: &Step, capabilities: &Capabilities) -> bool {
+    match step {
+        Step::Replace { .. }
+        | Step::Reupload { .. }
+        | Step::RemoveLeftover(_)
+        | Step::Remove { .. }
+        | Step::SetFields => true,
+        Step::Relocate { .. } => capabilities.ids == IdScheme::Path,
+        Step::Done
+        | Step::Forget
+        | Step::Idle
+        | Step::WaitUntil(_)
+        | Step::WaitFor(_)
+        | Step::DecideClaim(_)
+        | Step::TakeBytes(_)
+        | Step::Look { .. }
+        | Step::CreateFolder { .. }
+        | Step::Create { .. }
+        | Step::KeepLocal(_)
+        | Step::Park(_) => false,
+    }
+}
+
+/// The next step, whoever depends on what is there.
+fn wanted(facts: &Facts<'_>) -> Step {
     let change = facts.change;
     if let Some(claimer) = change.claimed_by {
         return Step::WaitFor(claimer);
@@ -423,6 +478,8 @@ mod tests {
             being_written: false,
             work_inside: None,
             unsure_above: None,
+            copy: None,
+            waits_for_this: &|_| false,
             folder: &|ino| Folder::There(ItemId::of("folder", ino.0)),
             occupant: &|_, _| Occupant::Nobody,
             objection: &|name| name.as_str().ends_with(".bad").then(|| "no .bad here".to_owned()),
@@ -494,6 +551,8 @@ mod tests {
                 being_written: false,
                 work_inside: None,
                 unsure_above: None,
+                copy: None,
+                waits_for_this: &|_| false,
                 folder: &of,
                 occupant: &|_, _| Occupant::Nobody,
                 objection: &|_| None,
@@ -529,6 +588,8 @@ mod tests {
             being_written: true,
             work_inside: None,
             unsure_above: None,
+            copy: None,
+            waits_for_this: &|_| false,
             folder: &|_| Folder::Awaited,
             occupant: &|_, _| Occupant::Nobody,
             objection: &|_| None,
@@ -568,10 +629,12 @@ mod tests {
     #[test]
     fn a_reuploaded_file_is_removed_only_after_its_bytes_are_in_place() {
         let mut change = change(Some("file:2"), &[(1, "a.jpg")], &[(1, "a.jpg")]);
-        change.leftovers = vec![ItemId::new("file:1")];
-        assert_eq!(
-            step(&change, &presets::like_omeka()),
-            Step::RemoveLeftover(ItemId::new("file:1"))
-        );
+        let old = KnownItem {
+            id: ItemId::new("file:1"),
+            version: Some(ContentVersion::new("1")),
+            size: None,
+        };
+        change.leftovers = vec![old.clone()];
+        assert_eq!(step(&change, &presets::like_omeka()), Step::RemoveLeftover(old));
     }
 }

@@ -13,7 +13,7 @@ use super::identity::{is_backup, set_aside, take_over};
 use super::outcome;
 use super::plan::Step;
 use super::uploader::{Acted, Sent, Uploader, put_or_drop, waited};
-use super::{Change, Durability, Fingerprint, LocalReason, Place, Placing, Staged, State, Write};
+use super::{Change, Durability, Fingerprint, KnownItem, LocalReason, Place, Placing, Staged, State, Write};
 
 impl Uploader {
     /// Carries a step out; `decided` is the count of the journal's commits before it was planned.
@@ -42,6 +42,7 @@ impl Uploader {
                 Ok(Acted::Rest)
             }
             Step::DecideClaim(old) => self.decide_claim(change, *old).await,
+            Step::TakeBytes(copy) => self.take_bytes(*copy).await.map(|()| Acted::Again),
             Step::Look { parent, name, at } => match change.to_look_for() {
                 Some(asked) if asked.is_move() => self.look_for_move(change, asked).await,
                 Some(_) | None => self.look(change, parent, name, *at).await,
@@ -58,14 +59,7 @@ impl Uploader {
             Step::Create { parent, name } => self.create(change, step, parent, name).await,
             Step::Replace { name } => self.replace(change, step, name.as_ref(), remote).await,
             Step::Reupload { parent, name } => self.reupload(change, step, parent, name, remote).await,
-            Step::RemoveLeftover(id) => {
-                // Read first: a leftover that is gone already, or that changed, must not be removed blindly.
-                let old = self.store.stat(id).await?;
-                self.store.remove(&old).await?;
-                self.world.gone(change.ino, id).await?;
-                self.finish(change, step, None, None).await?;
-                Ok(Acted::Again)
-            }
+            Step::RemoveLeftover(old) => self.remove_leftover(change, step, old).await,
             Step::Relocate {
                 name,
                 left,
@@ -95,6 +89,24 @@ impl Uploader {
                 Ok(Acted::Rest)
             }
         }
+    }
+
+    /// An asset goes that was replaced by another: as it was then. What others have changed since stays beside that.
+    async fn remove_leftover(&self, change: &Change, step: &Step, old: &KnownItem) -> Result<Acted, StoreError> {
+        let now = self.store.stat(&old.id).await?;
+        let was_unfinished = old
+            .version
+            .as_ref()
+            .is_some_and(|version| self.store.was_unfinished(version));
+        if !old.is(&now) && !was_unfinished {
+            self.keep_both(change, step, "somebody else has changed it since")
+                .await?;
+            return Ok(Acted::Again);
+        }
+        self.store.remove(&now).await?;
+        self.world.gone(change.ino, &old.id).await?;
+        self.finish(change, step, None, None).await?;
+        Ok(Acted::Again)
     }
 
     /// Takes a change off the schedule, unless something was committed to it or to what it is to wait for since the step
@@ -152,21 +164,8 @@ impl Uploader {
     }
 
     async fn create(&self, change: &Change, step: &Step, parent: &ItemId, name: &Name) -> Result<Acted, StoreError> {
-        if let Some(source) = &change.copy_of
-            && let Some(entry) = self.world.entry(source).await
-            && self.capabilities().server_copy.is_yes()
-            && (!self.capabilities().copy_keeps_name || entry.name == name.to_store())
-        {
-            match self.about_to_make(change, None) {
-                Some(noted) => waited(noted).await?,
-                None => return Ok(Acted::Again),
-            }
-            let copied = self.store.copy(&entry, parent, name).await?;
-            // The copy has come with its source's fields; those set here follow by themselves.
-            let mut sent = change.clone();
-            sent.fields.clear();
-            self.finish(&sent, step, Some(&copied), None).await?;
-            return Ok(Acted::Again);
+        if let Some(source) = &change.copy_of {
+            return self.copy(change, step, source, parent, name).await;
         }
         let Ok(_permit) = self.uploads.acquire().await else {
             return Ok(Acted::Rest);
@@ -239,6 +238,12 @@ impl Uploader {
         if !renames && self.follows_theirs(change, &fresh, old).await? {
             return Ok(Acted::Again);
         }
+        // Others may have moved it to where nobody has looked here.
+        let theirs = fresh
+            .parents
+            .first()
+            .filter(|_| !renames && !fresh.parents.contains(parent));
+        let parent = theirs.unwrap_or(parent);
         let source = self.world.source(change, Some(old)).await?;
         let mut fields: FieldChanges = fresh.writable_values().collect();
         fields.extend(change.fields.clone());
@@ -247,7 +252,18 @@ impl Uploader {
             .store
             .create(parent, name, &source.body, &fields, &progress)
             .await?;
-        verify(&new, &source.fingerprint)?;
+        if let Err(error) = verify(&new, &source.fingerprint) {
+            // Another one is sent, and this one, which nobody else knows of, goes after it.
+            self.update(change.ino, Durability::Synced, |c| {
+                c.resume = None;
+                c.leftovers.push(KnownItem {
+                    id: new.id.clone(),
+                    version: Some(new.version.clone()),
+                    size: None,
+                });
+            });
+            return Err(error);
+        }
         self.finish(change, step, Some(&new), None).await?;
         Ok(Acted::Again)
     }

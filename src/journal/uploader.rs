@@ -54,8 +54,9 @@ pub struct Uploader {
     pub(super) world: Arc<dyn World>,
     pub(super) clock: SharedClock,
     config: UploaderConfig,
-    /// Nodes that are worked on, each with the node that it was when the work began.
-    in_flight: Mutex<HashMap<Ino, Ino>>,
+    /// Nodes that are worked on, each with the nodes that it was when the work on it began: with two where one that is
+    /// being sent takes the place of another that is.
+    in_flight: Mutex<HashMap<Ino, Vec<Ino>>>,
     /// Moves when something has come to rest.
     rested: watch::Sender<u64>,
     /// Changes that failed together with others, for a reason that may lie in one of them: the next time each goes alone.
@@ -141,8 +142,8 @@ impl Uploader {
     /// under way, none is begun for `to`. Called with the tree locked.
     pub fn reseat(&self, from: Ino, to: Ino) {
         let mut in_flight = self.in_flight.lock();
-        if let Some(began_as) = in_flight.get(&from).copied() {
-            in_flight.insert(to, began_as);
+        if let Some(began_as) = in_flight.get(&from).cloned() {
+            in_flight.entry(to).or_default().extend(began_as);
         }
     }
 
@@ -184,14 +185,14 @@ impl Uploader {
             let Ok(permit) = self.nodes.clone().try_acquire_owned() else {
                 return None;
             };
-            in_flight.extend(group.iter().map(|ino| (*ino, *ino)));
+            in_flight.extend(group.iter().map(|ino| (*ino, vec![*ino])));
             let uploader = self.clone();
             tokio::spawn(with_context(Context::of(Class::Upload), async move {
                 uploader.drive_together(group.clone()).await;
-                uploader
-                    .in_flight
-                    .lock()
-                    .retain(|_, began_as| !group.contains(began_as));
+                uploader.in_flight.lock().retain(|_, began_as| {
+                    began_as.retain(|ino| !group.contains(ino));
+                    !began_as.is_empty()
+                });
                 for ino in &group {
                     uploader.sent.lock().remove(ino);
                 }
@@ -207,7 +208,12 @@ impl Uploader {
     }
 
     /// What is due now, and what may go with it; and when the first of the rest will be.
-    fn due(&self, overlay: &Overlay, in_flight: &HashMap<Ino, Ino>, now: Timestamp) -> (Vec<Due>, Option<Timestamp>) {
+    fn due(
+        &self,
+        overlay: &Overlay,
+        in_flight: &HashMap<Ino, Vec<Ino>>,
+        now: Timestamp,
+    ) -> (Vec<Due>, Option<Timestamp>) {
         let (horizon, most) = match self.capabilities().batches == Batches::NONE {
             true => (now, NODES_IN_FLIGHT_MAX),
             false => (now.plus(LINGER), DUE_MAX),
@@ -338,6 +344,7 @@ impl Uploader {
         };
         let parents = folders.values().filter_map(Folder::id);
         let unsure_above = self.unsure_above(change, parents.chain(&change.id));
+        let copy = self.copy_to_be_made(change, remote.as_deref());
         let facts = Facts {
             change,
             capabilities: self.store.capabilities(),
@@ -345,6 +352,8 @@ impl Uploader {
             being_written: self.world.being_written(change.ino),
             work_inside,
             unsure_above,
+            copy,
+            waits_for_this: &|other| self.journal.lock().overlay().waits_behind(other, change.ino),
             folder: &|ino| folders.get(&ino).cloned().unwrap_or(Folder::Gone),
             occupant: &|ino, name| occupants.get(&(ino, name.clone())).copied().unwrap_or(Occupant::Nobody),
             objection: &|name| self.store.check_name(name, change.kind).err().map(|e| e.to_string()),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::model::{Entry, Ino, ItemId, Name};
 use crate::store::{Body, StoreError};
 
-use super::{Change, Fingerprint, Place, Staged};
+use super::{Change, Fingerprint, KnownItem, Place, Staged};
 
 /// The bytes of an upload.
 pub struct Source {
@@ -59,6 +59,10 @@ pub trait World: Send + Sync + 'static {
 
     /// A staged copy of what the store has, for a backup that becomes a file of its own.
     async fn secure(&self, change: &Change, remote: &Entry) -> Result<Staged, StoreError>;
+
+    /// A staged copy of what the store was to copy for that node: as it was then. [`crate::store::ErrorKind::Conflict`]
+    /// when nobody has those bytes any more.
+    async fn copied(&self, ino: Ino, source: &KnownItem) -> Result<Staged, StoreError>;
 
     /// The store confirmed this: the catalog takes it durably, under these names. `old` is the id it had before;
     /// `staged` are the bytes that were sent.

@@ -183,9 +183,21 @@ pub struct Capabilities {
     pub search: Support,
     /// What [`super::Store::group`] answers.
     pub groups: super::Groups,
-    /// Whether the server may change the bytes that were sent (Flextype's re-encoded images): the body is then fetched
-    /// anew, and the sent bytes are kept aside.
+    /// Whether the server may change the bytes of images that were sent (Flextype encodes them anew): the body is then
+    /// fetched anew, and the sent bytes are kept aside. Other files are kept as they are.
     pub alters_content: bool,
     /// Where deleted items can be got back, for messages; `None`: nowhere.
     pub trash: Option<&'static str>,
+}
+
+impl Capabilities {
+    /// Whether the server may keep other bytes than were sent for a file of this name. Pure.
+    pub fn may_alter(&self, name: &str) -> bool {
+        let is_image = || {
+            mime_guess::from_path(name)
+                .first()
+                .is_some_and(|mime| mime.type_() == "image")
+        };
+        self.alters_content && is_image()
+    }
 }

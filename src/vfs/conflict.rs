@@ -1,10 +1,10 @@
 //! Somebody else was faster: two versions of one asset, of which none is lost.
 
 use crate::journal::{Change, Durability, Place, Placing, State, World, Write, take_over};
-use crate::model::{Entry, Ino};
+use crate::model::{Entry, Ino, ItemId};
 
 use super::control::Keep;
-use super::vfs::Vfs;
+use super::vfs::{Inner, Vfs};
 use super::{Conflicts, Error, Notice, Result};
 
 impl Vfs {
@@ -128,7 +128,9 @@ impl Vfs {
                         base: Vec::new(),
                         now: now.clone(),
                     });
-                    let writes = vec![Write::Identify(new, id.clone()), Write::Put(Box::new(ours))];
+                    let mut writes = vec![Write::Identify(new, id.clone())];
+                    writes.extend(vfs.leave_leftovers(&mut ours, new, id));
+                    writes.push(Write::Put(Box::new(ours)));
                     (guard.commit(writes, Durability::Synced), placing, now)
                 };
                 let (ticket, placing, now) = ticket;
@@ -156,5 +158,15 @@ impl Vfs {
             },
         );
         Ok(())
+    }
+}
+
+impl Inner {
+    /// What an asset has replaced goes, whatever becomes of our version of it: the asset, as `ino`, is rid of it.
+    fn leave_leftovers(&self, ours: &mut Change, ino: Ino, asset: ItemId) -> Option<Write> {
+        let leftovers = std::mem::take(&mut ours.leftovers);
+        let mut change = Change::of(ino, ours.kind, Some(asset), self.journal.next_seq(), self.clock.now());
+        change.leftovers = leftovers;
+        (!change.leftovers.is_empty()).then(|| Write::Put(Box::new(change)))
     }
 }

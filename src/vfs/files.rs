@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cache::{Body, BodyId, BodyState, CacheError};
-use crate::journal::{Change, Durability, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
+use crate::journal::{Change, Durability, KnownItem, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
 
@@ -243,7 +243,7 @@ impl Vfs {
         let copying = node.change.as_ref().and_then(|c| c.copy_of.clone()).map(|source| {
             let size = self.attr_of(&node).size;
             Copying {
-                source,
+                source: source.id,
                 size,
                 upto: size,
             }
@@ -298,11 +298,7 @@ impl Vfs {
                 return self.staged_body(node, staged).await;
             }
             if let Some(source) = change.copy_of.clone() {
-                let entry = self
-                    .blocking(move |vfs| Ok(vfs.catalog.by_id(&source)?))
-                    .await?
-                    .ok_or(Error::Stale)?;
-                return Ok(self.cache.body(&entry.entry));
+                return self.blocking(move |vfs| vfs.body_to_copy(&source)).await;
             }
         }
         let entry = node.entry.as_ref().ok_or(Error::Stale)?;
@@ -312,6 +308,18 @@ impl Vfs {
             return Ok(body);
         }
         Ok(self.cache.body(entry))
+    }
+
+    /// The bytes that the store is to make a copy of: those of the version that was copied. Blocks.
+    pub(super) fn body_to_copy(&self, source: &KnownItem) -> Result<Arc<Body>> {
+        let known = self.catalog.by_id(&source.id)?.map(|node| node.entry);
+        let of_then = || -> Result<Arc<Entry>> {
+            let version = source.version.clone().ok_or(Error::Stale)?;
+            let size = source.size.ok_or(Error::Stale)?;
+            Ok(Arc::new(Entry::file(source.id.clone(), "", Vec::new(), size, version)))
+        };
+        let entry = known.filter(|entry| source.is(entry)).map_or_else(of_then, Ok)?;
+        Ok(self.cache.body(&entry))
     }
 
     /// A body that waits in the staging folder.
@@ -351,7 +359,9 @@ impl Vfs {
         let body = file.body();
         let Some(size) = body.size() else { return IoMode::Direct };
         let clean = !matches!(body.state(), BodyState::Dirty { .. });
-        let may_pass = self.passthrough.load(Ordering::Relaxed) && !how.write && !how.direct;
+        // What the store is to copy has its bytes in another file, which may be written to.
+        let is_its_own = file.copying().is_none();
+        let may_pass = self.passthrough.load(Ordering::Relaxed) && is_its_own && !how.write && !how.direct;
         // Only an opened body knows what it holds from an earlier life, so the question comes second.
         if may_pass
             && clean
@@ -509,8 +519,12 @@ impl Decision<'_, '_> {
         Ok(())
     }
 
-    /// An identity moves to another node; the one it leaves is gone from the tree.
+    /// An identity moves to another node; the one it leaves is gone from the tree. What is under way for the item is waited
+    /// for before more is sent.
     pub fn take_over(&mut self, taken: Change, old: Ino) {
+        if let Some(uploader) = self.vfs.uploader() {
+            uploader.reseat(old, taken.ino);
+        }
         if let Some(id) = taken.id.clone() {
             self.write(Write::Identify(taken.ino, id));
         }

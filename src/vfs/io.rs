@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cache::{BodyState, CacheError, Keep};
+use crate::cache::{Body, BodyState, CacheError, Keep};
 use crate::http::{Class, current_context};
-use crate::journal::{Change, Durability, Phase, Staged, State, Write};
-use crate::model::{Ino, Kind};
+use crate::journal::{Change, Durability, KnownItem, Phase, Staged, State, Write};
+use crate::model::{Entry, Ino, Kind};
 use crate::store::ErrorKind;
 
 use super::handles::FileHandle;
@@ -69,6 +69,11 @@ impl Vfs {
         {
             // It may have been a crawler's download that both waited for, and only its share is used up.
             read = handle.file.body().read(&handle.reader, offset, len).await;
+        }
+        if let Err(error) = &read
+            && let Some(moved) = self.body_moved(&handle.file, error).await?
+        {
+            read = moved.read(&handle.reader, offset, len).await;
         }
         if read.as_ref().is_err_and(speaks_of_another_version) {
             self.look_again(handle.file.ino);
@@ -151,7 +156,11 @@ impl Vfs {
         }
         self.end_copying(&handle.file).await?;
         if handle.file.writing() == Writing::Not && self.config.commit != Commit::Close {
-            return Ok(());
+            return match handle.file.copying() {
+                // What the store is to copy has no bytes here: the journal is all that tells of it.
+                Some(_) => Ok(self.journal.sync().wait().await?),
+                None => Ok(()),
+            };
         }
         if handle.file.writing() == Writing::Dirty && is_killed(caller.pid) {
             handle.file.set_killed();
@@ -270,11 +279,24 @@ impl Vfs {
         let body = file.body();
         if !matches!(body.state(), BodyState::Dirty { .. }) {
             body.make_dirty(keep).await?;
+            self.part_copies(&body).await?;
         }
         if !file.is_ghost() {
             self.mark_dirty(file).await?;
         }
         file.set_writing(Writing::Dirty);
+        Ok(())
+    }
+
+    /// What reads from a body that is about to be written to, as the copy that the store is to make of it, goes on with what
+    /// the store has.
+    async fn part_copies(&self, written: &Arc<Body>) -> Result<()> {
+        for copy in self.opens.copies_in(written) {
+            let source = self.journal.change(copy.ino).and_then(|change| change.copy_of.clone());
+            if let Some(source) = source {
+                copy.set_body(self.blocking(move |vfs| vfs.body_to_copy(&source)).await?);
+            }
+        }
         Ok(())
     }
 
@@ -410,15 +432,14 @@ impl Vfs {
     ) -> Result<u64> {
         let _ = caller;
         let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
-        let size = match source.file.body().size() {
-            Some(size) => size,
-            None => self.getattr(source.file.ino, None).await?.size,
-        };
-        let len = len.min(size.saturating_sub(from_offset));
+        // Of a file whose size the store does not tell only reading it shows the end.
+        let size = source.file.body().size();
+        let len = len.min(size.map_or(COPY_STEP_BYTES, |size| size.saturating_sub(from_offset)));
         if len == 0 {
             return Ok(0);
         }
         if from_offset == to_offset
+            && let Some(size) = size
             && let Some(copied) = self.copy_in_store(&source, &target, from_offset, len, size).await?
         {
             return Ok(copied);
@@ -483,7 +504,7 @@ impl Vfs {
             // From now on it reads as its source does; its own empty body goes.
             let empty = target.file.body();
             target.file.set_body(self.cache.body(&entry));
-            self.promise_copy(to, Some(copying.source.clone())).await?;
+            self.promise_copy(to, &entry, size).await?;
             target.file.set_writing(Writing::Not);
             self.discard_body(&empty).await?;
         }
@@ -499,14 +520,19 @@ impl Vfs {
         }
     }
 
-    async fn promise_copy(&self, ino: Ino, source: Option<crate::model::ItemId>) -> Result<()> {
+    async fn promise_copy(&self, ino: Ino, source: &Entry, size: u64) -> Result<()> {
+        let source = KnownItem {
+            id: source.id.clone(),
+            version: Some(source.version.clone()),
+            size: Some(size),
+        };
         self.decide(Durability::Written, move |d| {
             let Some(change) = d.overlay().get(ino) else {
                 return Err(Error::Stale);
             };
             let mut change = Change::clone(change);
             change.staged = None;
-            change.copy_of = source;
+            change.copy_of = Some(source);
             d.write(Write::Put(Box::new(change)));
             Ok(())
         })
@@ -554,7 +580,7 @@ impl Vfs {
 impl super::vfs::Inner {
     /// The source of a copy that the store can make by itself: a clean, published file, into a new file of the same
     /// name (where that is needed) in another folder.
-    fn copy_source(&self, from: Ino, to: Ino) -> Result<Option<Arc<crate::model::Entry>>> {
+    fn copy_source(&self, from: Ino, to: Ino) -> Result<Option<Arc<Entry>>> {
         let (source, target) = (self.node(from)?, self.node(to)?);
         let clean = source
             .change
@@ -565,7 +591,7 @@ impl super::vfs::Inner {
             && target
                 .change
                 .as_ref()
-                .is_some_and(|c| c.staged.as_ref().is_none_or(|s| s.size == 0) && matches!(c.state, State::Pending));
+                .is_some_and(|c| c.staged.as_ref().is_none_or(|s| s.size == 0) && is_pending_alone(c));
         if !clean || !fresh {
             return Ok(None);
         }
@@ -577,6 +603,11 @@ impl super::vfs::Inner {
         let same_name = to.first().is_some_and(|place| place.name.to_store() == entry.name);
         Ok((same_name || !self.capabilities().copy_keeps_name).then_some(entry))
     }
+}
+
+/// Whether a file is to be made in the store, and not to become the next version of another one, which takes bytes.
+fn is_pending_alone(change: &Change) -> bool {
+    matches!(change.state, State::Pending) && change.claim.is_none()
 }
 
 fn disk_mode(how: Allocate) -> crate::disk::Allocate {

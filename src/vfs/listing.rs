@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
-use crate::catalog::{Binding, Bindings, Change as Extent, Diff, merge};
+use crate::catalog::{Binding, Bindings, Change as Extent, Diff, Node as CatalogNode, merge};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Alteration, Change, Durability, LocalAttr, Overlay, State, Write, reseat};
+use crate::journal::{Change, Durability, LocalAttr, Overlay, State, Write, reseat};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::IdScheme;
 
@@ -117,6 +117,19 @@ impl Vfs {
 
     /// Reads a folder and waits for it, together with whoever else needs it.
     pub(super) async fn list_now(&self, id: &ItemId) -> Result<()> {
+        let asked = id.clone();
+        let ino = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?.map(|node| node.ino)));
+        let ino = ino.await?;
+        match (self.list_once(id).await, ino) {
+            (Err(Error::Store(error)), Some(ino)) if error.is_not_found() => match self.moved_to(ino, id).await {
+                Some(now) => self.list_once(&now).await,
+                None => Err(Error::Store(error)),
+            },
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn list_once(&self, id: &ItemId) -> Result<()> {
         let context = current_context();
         let (done, joined) = self.begin_listing(id, context.clone());
         let outcome = self.listed(done).await;
@@ -177,11 +190,7 @@ impl Vfs {
     }
 
     async fn read_folder(&self, id: &ItemId, reading: &watch::Sender<Reading>) -> Result<()> {
-        let asked = id.clone();
-        let folder = self
-            .blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?))
-            .await?
-            .ok_or(Error::Stale)?;
+        let folder = self.folder_by_id(id).await?;
         let began = self.clock.now();
         // Counts in a parent's old answer may be out of date: they are used only for a folder that is new to us.
         let known = self.catalog_listing_known(id).await?;
@@ -221,6 +230,21 @@ impl Vfs {
         }
         *self.last_listed.write() = Some(began);
         Ok(())
+    }
+
+    /// What is known of a folder. The catalog may have been lost since somebody put something into it here: then the store
+    /// is asked.
+    async fn folder_by_id(&self, id: &ItemId) -> Result<CatalogNode> {
+        let known = async || {
+            let asked = id.clone();
+            self.blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?)).await
+        };
+        if let Some(known) = known().await? {
+            return Ok(known);
+        }
+        let changed = self.journal.lock().overlay().by_id(id).map(|change| change.ino);
+        self.stat_now(changed.ok_or(Error::Stale)?, id).await?;
+        known().await?.ok_or(Error::Stale)
     }
 
     async fn catalog_listing_known(&self, id: &ItemId) -> Result<bool> {
@@ -297,9 +321,10 @@ impl Vfs {
         let guard = self.journal.lock();
         let overlay = guard.overlay();
         let unanswered: Vec<_> = overlay.touching(folder).flat_map(|change| change.asked()).collect();
-        let altered = Alteration::by(self.capabilities());
         let ours = |entry: &Entry| {
-            let likely = unanswered.iter().any(|u| u.may_have_made(folder, entry, altered))
+            let likely = unanswered
+                .iter()
+                .any(|u| u.may_have_made(folder, entry, self.capabilities()))
                 || self.may_have_moved_here(overlay, folder, entry);
             likely && overlay.by_id(&entry.id).is_none()
         };
@@ -322,13 +347,12 @@ impl Vfs {
     /// Whether an entry may be what a request of ours has made whose answer has not come.
     pub(super) fn may_be_ours(&self, entry: &Entry) -> Result<bool> {
         let folders = self.catalog.inos(&entry.parents)?;
-        let altered = Alteration::by(self.capabilities());
         let guard = self.journal.lock();
         let overlay = guard.overlay();
         Ok(overlay.by_id(&entry.id).is_none()
             && folders.values().any(|folder| {
                 let mut asked = overlay.touching(*folder).flat_map(|c| c.asked());
-                asked.any(|unanswered| unanswered.may_have_made(*folder, entry, altered))
+                asked.any(|unanswered| unanswered.may_have_made(*folder, entry, self.capabilities()))
             }))
     }
 
@@ -585,7 +609,7 @@ fn kept_from(
     let mut kept = HashSet::new();
     let listed = rows.iter().filter_map(|(_, entry)| overlay.by_id(&entry.id));
     for change in overlay.touching(ino).chain(listed) {
-        kept.extend(change.leftovers.iter().cloned());
+        kept.extend(change.leftovers.iter().map(|old| old.id.clone()));
         let late = match change.state {
             State::Settling { .. } => true,
             // Changed again before the listings have caught up with the last time.

@@ -22,6 +22,7 @@ mod io;
 mod junk;
 mod listing;
 mod lookup;
+mod moved;
 mod namespace;
 mod notes;
 mod opens;

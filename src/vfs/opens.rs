@@ -380,6 +380,13 @@ impl Opens {
         written.filter_map(|file| file.body().id()).collect()
     }
 
+    /// Files that read from this body what the store is to copy for them.
+    pub fn copies_in(&self, body: &Arc<Body>) -> Vec<Arc<OpenFile>> {
+        let files = self.0.lock();
+        let is_copy = |file: &&Arc<OpenFile>| file.copying().is_some() && Arc::ptr_eq(&file.body(), body);
+        files.values().filter(is_copy).cloned().collect()
+    }
+
     pub fn len(&self) -> usize {
         self.0.lock().len()
     }

@@ -170,6 +170,7 @@ fn what(change: &Change, resent: bool) -> String {
     let mut parts = Vec::new();
     match (&change.id, change.kind, &change.staged) {
         (None, Kind::Folder, _) => parts.push("create folder".to_owned()),
+        (None, Kind::File, _) if change.copy_of.is_some() => parts.push("copy in the store".to_owned()),
         (None, Kind::File, _) => parts.push("upload".to_owned()),
         (Some(_), _, Some(_)) => parts.push("upload new version".to_owned()),
         (Some(_), _, None) => {}

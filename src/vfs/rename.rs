@@ -1,5 +1,6 @@
 //! rename: the operation by which programs save, and by which an asset must stay who it is.
 
+use crate::cache::Keep;
 use crate::journal::{Change, Durability, Place, State, Write, is_backup, take_over};
 use crate::model::{Ino, Kind, Name};
 use crate::store::{MoveFile, MoveFolder, Overwrite, RenameFile};
@@ -36,10 +37,12 @@ impl Vfs {
         }
         let folder = self.blocking(move |vfs| vfs.node(to)).await?;
         self.ensure_listed(&folder).await?;
-        if let Some(target) = self.known_child(to, to_name).await?
-            && target.is_folder()
-        {
-            self.ensure_listed(&target).await?;
+        match self.known_child(to, to_name).await? {
+            Some(target) if target.is_folder() => self.ensure_listed(&target).await?,
+            Some(target) if target.is_published() && mode == RenameMode::Replace => {
+                self.have_bytes_of(parent, name).await?;
+            }
+            Some(_) | None => {}
         }
         let process = process_of(caller.pid);
         let from = Place {
@@ -57,6 +60,31 @@ impl Vfs {
             self.drop_body(Some(body)).await;
         }
         Ok(())
+    }
+}
+
+impl Vfs {
+    /// What the store was to copy and is renamed over a file becomes the next version of that, which takes bytes.
+    async fn have_bytes_of(&self, parent: Ino, name: &Name) -> Result<()> {
+        let source = self.known_child(parent, name).await?;
+        let is_copy = |ino: Ino| self.journal.change(ino).is_some_and(|change| change.copy_of.is_some());
+        let Some(ino) = source.map(|source| source.ino).filter(|ino| is_copy(*ino)) else {
+            return Ok(());
+        };
+        match self.opens.get(ino).filter(|open| open.has_writers()) {
+            // Perhaps it is not complete yet.
+            Some(open) => self.begin_writing(&open, Keep::All).await?,
+            None => {
+                if let Some(uploader) = self.uploader() {
+                    uploader.take_bytes(ino).await?;
+                }
+            }
+        }
+        match is_copy(ino) {
+            // Nobody has them any more, and what it was to replace stays.
+            true => Err(Error::Stale),
+            false => Ok(()),
+        }
     }
 }
 

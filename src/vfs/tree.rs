@@ -313,9 +313,11 @@ impl Inner {
     }
 
     fn copied_size(&self, node: &Node) -> u64 {
-        let source = node.change.as_ref().and_then(|c| c.copy_of.as_ref());
-        let entry = source.and_then(|id| self.catalog.by_id(id).ok().flatten());
-        entry.and_then(|e| e.entry.size).unwrap_or(0)
+        let Some(source) = node.change.as_ref().and_then(|c| c.copy_of.as_ref()) else {
+            return 0;
+        };
+        let known = || self.catalog.by_id(&source.id).ok().flatten()?.entry.size;
+        source.size.or_else(known).unwrap_or(0)
     }
 
     fn link_count(&self, node: &Node) -> u32 {

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use crate::cache::{CacheError, Published};
 use crate::journal::{
-    Change, Durability, Fingerprint, LocalAttr, NameBinding, Phase, Place, Source, Staged, State, World, Write,
+    Change, Durability, Fingerprint, KnownItem, LocalAttr, NameBinding, Phase, Place, Source, Staged, State, World,
+    Write,
 };
 use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp, hex};
 use crate::store::{Body, ErrorKind, IdScheme, StoreError};
@@ -29,6 +30,9 @@ fn local(operation: &'static str, item: &str, error: Error) -> StoreError {
         Error::Cache(CacheError::Store(e)) => StoreError::new(e.kind.clone(), operation, item)
             .because(e.to_string())
             .retry(e.retry),
+        Error::Cache(e @ CacheError::Changed { .. }) => {
+            StoreError::new(ErrorKind::Conflict, operation, item).because(e)
+        }
         Error::Cache(e @ (CacheError::Stalled { .. } | CacheError::Incomplete { .. })) => {
             StoreError::new(ErrorKind::Timeout, operation, item).because(e)
         }
@@ -122,10 +126,7 @@ impl World for Vfs {
             (None, Some(remote)) => {
                 // A rename that needs the bytes: those of the store itself.
                 let body = self.cache.body(remote);
-                body.complete(FILL_DEADLINE).await.map_err(|e| match e {
-                    CacheError::Changed { .. } => StoreError::new(ErrorKind::Conflict, "read again", &item),
-                    other => failed(other.into()),
-                })?;
+                body.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
                 body
             }
             (Some(_), _) | (None, None) => {
@@ -185,7 +186,7 @@ impl World for Vfs {
 
     async fn holds(&self, remote: &Entry, bytes: &Fingerprint) -> Result<Option<bool>, StoreError> {
         // Other bytes than those that were sent prove nothing where images are re-encoded.
-        let verdict = |same: bool| match (same, self.capabilities().alters_content) {
+        let verdict = |same: bool| match (same, self.capabilities().may_alter(&remote.name)) {
             (true, _) => Some(true),
             (false, false) => Some(false),
             (false, true) => None,
@@ -216,27 +217,21 @@ impl World for Vfs {
             }
             None => self.cache.body(remote),
         };
-        source.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
-        let copy = self.cache.new_dirty().await.map_err(|e| failed(e.into()))?;
-        self.copy_body(&source, &copy, source.size().unwrap_or(0))
+        self.staged_copy(ino, &source).await.map_err(failed)
+    }
+
+    async fn copied(&self, ino: Ino, source: &KnownItem) -> Result<Staged, StoreError> {
+        let failed = |e: Error| local("keep a copy of", source.id.as_str(), e);
+        let from = source.clone();
+        let body = self
+            .blocking(move |vfs| vfs.body_to_copy(&from))
             .await
             .map_err(failed)?;
-        copy.sync().await.map_err(|e| failed(e.into()))?;
-        let body = copy.id().map(|id| id.to_string()).unwrap_or_default();
-        self.keep_staged(&body, &copy);
-        if let Some(open) = self.opens.get(ino) {
-            // Its readers go on with the same bytes; the store's body stays with the asset.
-            open.set_body(copy.clone());
+        let staged = self.staged_copy(ino, &body).await;
+        if let Some(open) = self.opens.get(ino).filter(|_| staged.is_ok()) {
+            open.set_copying(None);
         }
-        let size = copy.size().unwrap_or(0);
-        Ok(Staged {
-            body,
-            size,
-            base: None,
-            phase: Phase::Closed,
-            whole: true,
-            generation: 1,
-        })
+        staged.map_err(failed)
     }
 
     async fn took(
@@ -407,6 +402,29 @@ impl World for Vfs {
 }
 
 impl Vfs {
+    /// The bytes of a body as staged ones of a node.
+    async fn staged_copy(&self, ino: Ino, source: &Arc<crate::cache::Body>) -> super::Result<Staged> {
+        source.complete(FILL_DEADLINE).await?;
+        let copy = self.cache.new_dirty().await?;
+        self.copy_body(source, &copy, source.size().unwrap_or(0)).await?;
+        copy.sync().await?;
+        let body = copy.id().map(|id| id.to_string()).unwrap_or_default();
+        self.keep_staged(&body, &copy);
+        if let Some(open) = self.opens.get(ino) {
+            // Its readers go on with the same bytes; the store's body stays with the asset.
+            open.set_body(copy.clone());
+        }
+        let size = copy.size().unwrap_or(0);
+        Ok(Staged {
+            body,
+            size,
+            base: None,
+            phase: Phase::Closed,
+            whole: true,
+            generation: 1,
+        })
+    }
+
     /// The body of a file that was opened after its bytes had been sent by an earlier run of the program. Nobody has written
     /// to it since, or the journal would have something to send.
     fn opened_since(&self, ino: Ino, staged: &Staged) -> Option<(Arc<crate::cache::Body>, u64)> {
@@ -454,6 +472,10 @@ impl Vfs {
             if !entry.parents.is_empty() && !entry.parents.contains(&parent) {
                 // The store put it somewhere else on purpose: the folder is asked what it holds instead.
                 misplaced.push((parent, place));
+                continue;
+            }
+            if !self.is_wanted_at(ino, place) {
+                // Somebody else may have the name by now, and keeps it.
                 continue;
             }
             names.bind(parent.clone(), entry.id.clone(), place.name.clone(), entry.name.clone());
@@ -507,6 +529,13 @@ impl Vfs {
         drop(guard);
         ticket.wait_blocking()?;
         Ok(before)
+    }
+
+    /// Whether a node that was sent as being at a place is still to be there.
+    fn is_wanted_at(&self, ino: Ino, place: &Place) -> bool {
+        let change = self.journal.change(ino);
+        let placing = change.as_ref().and_then(|change| change.placing.as_ref());
+        placing.is_none_or(|placing| placing.now.contains(place))
     }
 
     pub(super) async fn copy_body(

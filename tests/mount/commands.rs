@@ -142,3 +142,64 @@ fn a_read_only_mount_refuses_every_change() {
     }
     shell(&mount.path(), "cat Press/Report.txt > /dev/null");
 }
+
+/// What is discarded is gone: only a person at a terminal can be asked, and a script has to say that it means it.
+#[test]
+fn nothing_is_discarded_without_a_yes() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount("rate=0,poll=0,quiet=300s");
+    let queued = || -> Vec<u64> {
+        let output = mount.run(&["queue", "--json"]);
+        let queue: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let changes = queue["changes"].as_array().expect("a list");
+        let ids = changes
+            .iter()
+            .map(|change| change["change"]["id"].as_u64().expect("a number"));
+        ids.collect()
+    };
+    shell(&mount.path(), "echo 1 > Empty/one.txt; echo 2 > Empty/two.txt");
+    let ids = queued();
+    assert_eq!(ids.len(), 2);
+    let refused = mount.run(&["discard", &ids[0].to_string()]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(text(&refused).contains("add --yes"), "{}", text(&refused));
+    let at_a_terminal = |answer: &str| {
+        let assetfs = world.assetfs();
+        let mut command = std::process::Command::new("bash");
+        command
+            .env("ASSETFS", assetfs.get_program())
+            .env("ID", ids[0].to_string());
+        for (name, value) in assetfs.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let asked = format!("echo {answer} | script -qec '\"$ASSETFS\" discard \"$ID\"' /dev/null");
+        command.args(["-c", &asked]);
+        finish(command, SOON)
+    };
+    let no = at_a_terminal("n");
+    assert_eq!(no.status.code(), Some(1), "{}", text(&no));
+    assert!(text(&no).contains("cannot be got back"), "{}", text(&no));
+    assert_eq!(queued(), ids, "nothing is gone");
+    let yes = at_a_terminal("y");
+    assert!(yes.status.success(), "{}", text(&yes));
+    assert_eq!(queued(), ids[1..]);
+    let meant = mount.run(&["discard", "--yes", &ids[1].to_string()]);
+    assert!(meant.status.success(), "{}", text(&meant));
+    assert!(queued().is_empty());
+    assert_eq!(shell(&mount.path(), "ls Empty").trim(), "");
+}
+
+/// Who can speak to the daemon can read and discard what waits.
+#[test]
+fn only_its_owner_can_speak_to_the_daemon() {
+    let world = World::new(Seed::Small);
+    let _mount = world.mount(QUICK);
+    let run = world.path("run");
+    let modes = shell(&run, "find . -type s -printf '%m\\n'; find . -type d -printf '%m\\n'");
+    let modes: Vec<&str> = modes.lines().collect();
+    assert_eq!(modes.first(), Some(&"600"), "{modes:?}");
+    assert!(modes[1..].iter().all(|mode| *mode == "700"), "{modes:?}");
+}

@@ -206,3 +206,29 @@ fn moving_linking_and_removing_a_file_cost_one_or_two() {
         assert!(asked.api - once <= 2, "{script}: {asked:?}");
     }
 }
+
+/// `cp` to another folder leaves the copy to the server. What is copied may change, or go, as soon as `cp` has ended: the
+/// copy is made first, and of what there was.
+#[test]
+fn a_copy_to_another_folder_sends_no_bytes_and_is_one_of_what_was_copied() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    shell(&mount.path(), "ls -lR > /dev/null");
+    let sum = |path: &str| shell(&mount.path(), &format!("sha256sum < '{path}'"));
+    let (here, there) = ("Press/Press kit.pdf", "Empty/Press kit.pdf");
+    let copied = sum(here);
+    for (script, versions) in [
+        (format!("cp '{here}' '{there}'; rm '{here}'"), 0),
+        (format!("cp '{there}' '{here}'; echo other > '{there}'"), 1),
+    ] {
+        let asked = world.requests(&mount, || {
+            shell(&mount.path(), &script);
+        });
+        assert_eq!(asked.of("POST /files/{id}/duplicate"), 1, "{script}: {asked:?}");
+        assert_eq!(asked.of("POST /upload_jobs"), 0, "{script}: {asked:?}");
+        assert_eq!(asked.of("POST /files/{id}/versions"), versions, "{script}: {asked:?}");
+        assert_eq!(asked.content, 0, "{script}: {asked:?}");
+    }
+    assert_eq!(sum(here), copied);
+    assert_eq!(shell(&mount.path(), &format!("cat '{there}'")), "other\n");
+}

@@ -447,6 +447,27 @@ P";
     );
 }
 
+/// A private map is the program's own: nothing of it reaches the file, or the store.
+#[test]
+fn a_private_map_changes_nothing() {
+    let (_world, mount) = mounted();
+    put(&mount.at("m.bin"), "hello, world");
+    mount.sync();
+    let script = "python3 - <<'P'
+import mmap
+with open('m.bin', 'rb') as file:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as view:
+        view[:5] = b'other'
+        assert view[:] == b'other, world'
+        assert file.read() == b'hello, world'
+P";
+    shell(&mount.path(), script);
+    let queue = mount.run(&["queue", "--json"]);
+    let queue: serde_json::Value = serde_json::from_slice(&queue.stdout).expect("JSON");
+    assert_eq!(queue["changes"], serde_json::json!([]));
+    assert_eq!(shell(&mount.path(), "cat m.bin"), "hello, world");
+}
+
 #[test]
 fn what_no_store_can_keep_is_refused_at_once() {
     let (_world, mount) = mounted();

@@ -191,3 +191,48 @@ fn a_file_that_is_closed_because_another_program_starts_is_kept_like_any_other()
     shell(&mount.path(), "grep -qx xy Empty/p.txt && ls -lR > /dev/null");
     mount.sync();
 }
+
+/// What a program had written when it was killed is kept, told, and not taken for a save.
+#[test]
+fn what_a_killed_program_was_writing_is_kept_aside_and_not_sent() {
+    let world = World::new(Seed::Small);
+    let mount = world.mount(QUICK);
+    let before = shell(&mount.path(), "cat Press/Report.txt");
+    let write = "
+import os, sys, time
+for path, flags in [('Press/Report.txt', os.O_WRONLY), ('Empty/new.txt', os.O_WRONLY | os.O_CREAT)]:
+    os.write(os.open(path, flags), b'half of it')
+print('written', flush=True)
+time.sleep(600)
+";
+    let mut writer = std::process::Command::new("python3")
+        .args(["-c", write])
+        .current_dir(mount.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut said = String::new();
+    let output = writer.stdout.take().expect("its output");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut said).expect("a line");
+    assert_eq!(said, "written\n");
+    writer.kill().expect("killed");
+    writer.wait().expect("its end");
+    let asked = world.requests_meanwhile(|| {
+        let sync = mount.run(&["sync"]);
+        assert_eq!(sync.status.code(), Some(1), "{}", text(&sync));
+    });
+    let sent = asked.of("POST /upload_jobs") + asked.of("POST /files/{id}/versions");
+    assert_eq!(sent, 0, "{asked:?}");
+    let queue = text(&mount.run(&["queue"]));
+    assert_eq!(queue.matches("was killed before it finished").count(), 2, "{queue}");
+    assert_eq!(shell(&mount.path(), "cat Empty/new.txt"), "half of it");
+    let kept = shell(&mount.path(), "cat Press/Report.txt");
+    assert_eq!(kept, format!("half of it{}", &before[10..]), "with the old rest");
+    let problems = shell(&mount.path(), "cat .assetfs/problems.txt");
+    assert!(problems.contains("Empty/new.txt"), "{problems}");
+    mount.run(&["retry"]);
+    mount.sync();
+    let stored = world.server().remote().tree(false);
+    let empty = stored.folders.iter().find(|folder| folder.name == "Empty").expect("it");
+    assert_eq!(empty.files.len(), 1, "sent when the user says so");
+}

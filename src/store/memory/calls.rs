@@ -315,6 +315,10 @@ impl Store for MemoryStore {
         }
         let content = self.receive("create file", &store_name, body, progress).await?;
         let fate = self.faults.meet(Op::Create, "create file", name.as_str()).await?;
+        let content = match fate {
+            Fate::CutAfter(bytes) => content.slice(..content.len().min(bytes as usize)),
+            Fate::Answered | Fate::AnswerLost | Fate::Partly(_) => content,
+        };
         let entry = {
             let mut tree = self.tree.lock();
             let entry = tree.add("create file", self.now(), parent, &store_name, Some(content))?;

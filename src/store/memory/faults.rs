@@ -56,7 +56,7 @@ pub enum Fault {
     Wait,
     /// It is refused with this answer, after [`Faults::release`].
     WaitThenFail(ErrorKind, Retry),
-    /// A download breaks off after so many bytes.
+    /// A download breaks off after so many bytes; of a new file no more arrive.
     CutAfter(u64),
 }
 

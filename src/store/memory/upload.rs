@@ -68,10 +68,7 @@ impl MemoryStore {
 
     /// What becomes of the bytes that were sent.
     fn stored(&self, name: &str, sent: Bytes) -> Bytes {
-        let image = mime_guess::from_path(name)
-            .first()
-            .is_some_and(|mime| mime.type_() == "image");
-        if self.capabilities.alters_content && image && !sent.starts_with(RE_ENCODED) {
+        if self.capabilities.may_alter(name) && !sent.starts_with(RE_ENCODED) {
             [RE_ENCODED, &sent].concat().into()
         } else {
             sent

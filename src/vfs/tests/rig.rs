@@ -17,6 +17,9 @@ use crate::vfs::{Attr, Caller, Fh, Lookup, OpenHow, Parts, RenameMode, Result, V
 /// The first program.
 pub const ME: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 
+/// Bytes that a program asks to have copied at a time: as many as there are.
+const COPY_MAX: u64 = 1 << 40;
+
 /// A drive, as programs and the clock see it.
 pub struct Drive {
     pub vfs: Vfs,
@@ -209,22 +212,7 @@ impl Drive {
     }
 
     pub async fn write_as(&self, who: Caller, path: &str, bytes: &[u8]) -> Result<Ino> {
-        let (folder, last) = self.split(path).await?;
-        let how = OpenHow {
-            write: true,
-            truncate: true,
-            ..OpenHow::default()
-        };
-        let (ino, fh) = match self.lookup(who, folder, &last).await? {
-            Lookup::Found(attr) => (attr.ino, self.vfs.open(who, attr.ino, how).await?.fh),
-            Lookup::Absent => {
-                let wanted = last.clone();
-                let quick = move |vfs: &Vfs| vfs.create_quickly(who, folder, &wanted, 0o644, how);
-                let created = self.either(quick, self.vfs.create(who, folder, &last, 0o644, how));
-                let (attr, opened) = created.await?;
-                (attr.ino, opened.fh)
-            }
-        };
+        let (ino, fh) = self.open_emptied(who, path).await?;
         let mut at = 0;
         for part in bytes.chunks(4096) {
             let part = Bytes::copy_from_slice(part);
@@ -237,6 +225,53 @@ impl Drive {
         flushed.await?;
         self.release(fh).await;
         Ok(ino)
+    }
+
+    /// Opens for writing what is to be written anew, or made.
+    async fn open_emptied(&self, who: Caller, path: &str) -> Result<(Ino, Fh)> {
+        let (folder, last) = self.split(path).await?;
+        let how = OpenHow {
+            write: true,
+            truncate: true,
+            ..OpenHow::default()
+        };
+        Ok(match self.lookup(who, folder, &last).await? {
+            Lookup::Found(attr) => (attr.ino, self.vfs.open(who, attr.ino, how).await?.fh),
+            Lookup::Absent => {
+                let wanted = last.clone();
+                let quick = move |vfs: &Vfs| vfs.create_quickly(who, folder, &wanted, 0o644, how);
+                let created = self.either(quick, self.vfs.create(who, folder, &last, 0o644, how));
+                let (attr, opened) = created.await?;
+                (attr.ino, opened.fh)
+            }
+        })
+    }
+
+    /// Copies a file as `cp` does: the bytes need not come by here.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let source = self.open_to_read(from).await?.fh;
+        let copied = async {
+            let (_, target) = self.open_emptied(ME, to).await?;
+            let mut done = 0;
+            let copied = async {
+                loop {
+                    match self
+                        .vfs
+                        .copy_file_range(ME, source, done, target, done, COPY_MAX)
+                        .await?
+                    {
+                        0 => return self.vfs.flush(ME, target).await,
+                        more => done += more,
+                    }
+                }
+            };
+            let copied = copied.await;
+            self.vfs.release(target).await;
+            copied
+        };
+        let copied = copied.await;
+        self.vfs.release(source).await;
+        copied
     }
 
     /// Opens for reading. As the kernel does, walks the path anew when the node changed under it.

@@ -124,6 +124,25 @@ async fn somebody_elses_file_is_not_taken_for_a_lost_create() {
     assert_eq!(bytes, [&b"his!"[..], b"mine"]);
 }
 
+/// The same where the store encodes images anew, and so need not have the bytes that it was sent: of any other file it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_file_is_not_taken_for_a_lost_create_where_only_images_are_altered() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.names("").await;
+    let lost = Fault::Fail(crate::store::ErrorKind::Network, crate::store::Retry::Ambiguous);
+    rig.store.faults().inject(Op::Create, 1, lost);
+    rig.write("a.txt", b"mine").await.expect("write");
+    rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("sync");
+    rig.rest().await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "a.txt", &b"his!"[..]).expect("put");
+    rig.settle().await;
+    assert_eq!(rig.stored()["/a.txt"], Some(b"his!".to_vec()));
+    let waiting = rig.vfs.attention().await.expect("a list");
+    assert_eq!(waiting.len(), 1, "ours waits for a person: {waiting:?}");
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"mine");
+}
+
 /// Where ids are paths, a move that was carried out takes the old id away: the file was then said to be gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_whose_answer_was_lost_is_found_at_its_new_place() {

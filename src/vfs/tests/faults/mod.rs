@@ -18,7 +18,7 @@ use crate::emulator::common::{Action, FaultRule, When};
 use crate::journal::UploaderConfig;
 use crate::model::{Clock, ItemId, ManualClock, Timestamp, Value};
 use crate::store::{MoveFile, Overwrite, RenameFile};
-use crate::vfs::{Error, OpenHow, RenameMode, Result, VfsConfig};
+use crate::vfs::{Error, RenameMode, Result, VfsConfig};
 
 /// Drives with their servers at a time: most of what they do is wait.
 const CASES_AT_A_TIME: usize = 16;
@@ -212,33 +212,6 @@ impl Case {
         set.await
     }
 
-    async fn copy(&self, from: &str, to: &str) -> Result<()> {
-        let vfs = &self.drive.vfs;
-        let how = OpenHow {
-            read: true,
-            ..OpenHow::default()
-        };
-        let source = self.drive.at(from).await?;
-        let from = vfs.open(ME, source.ino, how).await?.fh;
-        let (folder, last) = to.rsplit_once('/').unwrap_or(("", to));
-        let folder = self.drive.at(folder).await?.ino;
-        let how = OpenHow {
-            write: true,
-            ..OpenHow::default()
-        };
-        let to = vfs.create(ME, folder, &name(last), 0o644, how).await?.1.fh;
-        let mut done = 0;
-        while done < source.size {
-            done += vfs
-                .copy_file_range(ME, from, done, to, done, source.size - done)
-                .await?;
-        }
-        vfs.flush(ME, to).await?;
-        vfs.release(to).await;
-        vfs.release(from).await;
-        Ok(())
-    }
-
     async fn link(&self, from: &str, to: &str) -> Result<()> {
         let ino = self.drive.at(from).await?.ino;
         let (folder, last) = to.rsplit_once('/').unwrap_or(("", to));
@@ -273,7 +246,7 @@ impl Case {
             }
             Work::Copy => {
                 let to = format!("{there}/old.txt");
-                self.copy(&old, &to).await?;
+                self.drive.copy(&old, &to).await?;
                 put(&to, b"the old bytes");
             }
             Work::Save => {

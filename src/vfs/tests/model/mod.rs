@@ -46,7 +46,7 @@ const PATHS: [&str; 12] = [
 ];
 
 /// Calls that change the store: only these go wrong here, so that what is seen can be compared at any time.
-const CHANGES: [Op; 8] = [
+const CHANGES: [Op; 9] = [
     Op::Create,
     Op::Replace,
     Op::CreateFolder,
@@ -55,6 +55,7 @@ const CHANGES: [Op; 8] = [
     Op::Remove,
     Op::SetFields,
     Op::Chunk,
+    Op::Copy,
 ];
 
 /// What happens; paths by their place in [`PATHS`].
@@ -69,6 +70,8 @@ enum Act {
     Mkdir(usize),
     Rmdir(usize),
     Link(usize, usize),
+    /// Bytes of one file into another, as `cp` asks for it: the store may make the copy by itself.
+    Copy(usize, usize),
     SetXattr(usize, usize),
     /// Somebody begins to read a file, and goes on with it from then on.
     Open(usize),
@@ -110,6 +113,7 @@ fn act(weather: Weather) -> impl Strategy<Value = Act> {
         8 => path.clone().prop_map(Act::Mkdir),
         4 => path.clone().prop_map(Act::Rmdir),
         2 => (path.clone(), path.clone()).prop_map(|(p, q)| Act::Link(p, q)),
+        6 => (path.clone(), path.clone()).prop_map(|(p, q)| Act::Copy(p, q)),
         2 => (path.clone(), 0..9usize).prop_map(|(p, n)| Act::SetXattr(p, n)),
         3 => path.clone().prop_map(Act::Open),
         6 => (0..5u64).prop_map(Act::Advance),
@@ -284,6 +288,91 @@ async fn what_was_made_under_the_id_of_something_removed_is_found_when_the_answe
             Act::LoseAnswer(2),
             Act::Mkdir(3),
             Act::Link(0, 0),
+        ];
+        run(store, acts).await;
+    }
+}
+
+/// The answer to a move was lost, and the file was read before anybody had asked after it: where ids are paths, it was not
+/// found under the old one.
+#[tokio::test]
+async fn what_may_have_been_moved_is_read_where_it_is() {
+    for store in all_stores() {
+        let acts = vec![
+            Act::LoseAnswer(3),
+            Act::Write(0, 1, false),
+            Act::Evict,
+            Act::Rename(0, 1, false),
+            Act::Evict,
+        ];
+        run(store.clone(), acts).await;
+        let acts = vec![
+            Act::Mkdir(2),
+            Act::Write(4, 1, false),
+            Act::Evict,
+            Act::LoseAnswer(3),
+            Act::Rename(2, 3, false),
+            Act::Evict,
+        ];
+        run(store, acts).await;
+    }
+}
+
+/// What others made was taken for what a request of ours might have made, of which no answer had come yet: although no
+/// server adds a mark to a name, and although the request had been refused. It showed only when the folder was read once
+/// more.
+#[tokio::test]
+async fn what_others_have_made_is_shown_where_it_cannot_be_ours() {
+    for store in all_stores() {
+        let acts = vec![Act::Refuse(0), Act::Write(0, 1, false), Act::OthersMake(11)];
+        run(store.clone(), acts).await;
+        let acts = vec![
+            Act::OthersMake(0),
+            Act::Refuse(0),
+            Act::Write(1, 1, false),
+            Act::Evict,
+            Act::Rename(1, 11, false),
+            Act::Others(2, Theirs::Rename(0)),
+        ];
+        run(store, acts).await;
+    }
+}
+
+/// A folder that was moved here, and the cache lost before anybody had listed where the store still has it: it could not be
+/// looked into.
+#[tokio::test]
+async fn a_folder_that_is_to_be_moved_can_be_looked_into_when_the_cache_is_lost() {
+    for store in all_stores() {
+        let clash = Clash {
+            file: 0,
+            ours: Ours::Save,
+            theirs: Theirs::Edit,
+            seen: false,
+        };
+        let acts = vec![
+            Act::Write(0, 0, false),
+            Act::Mkdir(2),
+            Act::Clash(clash),
+            Act::OthersMake(6),
+            Act::Mkdir(3),
+            Act::Write(0, 0, false),
+            Act::Rename(6, 8, false),
+            Act::LoseCache,
+        ];
+        run(store, acts).await;
+    }
+}
+
+/// The file that another was renamed over turned out to have been made, by a request whose answer was lost, and took the
+/// name from that one: it was called `a (9).txt` from then on.
+#[tokio::test]
+async fn what_is_found_late_takes_its_name_from_nobody() {
+    for store in all_stores() {
+        let acts = vec![
+            Act::LoseAnswer(0),
+            Act::Write(0, 0, false),
+            Act::OthersMake(1),
+            Act::Rename(1, 0, false),
         ];
         run(store, acts).await;
     }

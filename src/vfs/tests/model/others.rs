@@ -96,6 +96,16 @@ impl Run {
         node.id.clone().filter(|_| self.rig.vfs.state_text(&node) == "synced")
     }
 
+    /// Whether the store is still to make a copy of a file.
+    async fn is_to_be_copied(&self, path: &str) -> bool {
+        let Some(id) = self.settled(path).await else {
+            return false;
+        };
+        let guard = self.rig.vfs.journal.lock();
+        let mut changes = guard.overlay().iter();
+        changes.any(|change| change.copy_of.as_ref().is_some_and(|source| source.id == id))
+    }
+
     /// The bytes that others write.
     fn edited(&self, number: usize) -> Bytes {
         Bytes::from(self.bytes(number, 31).to_ascii_uppercase())
@@ -147,8 +157,8 @@ impl Run {
     pub async fn others(&mut self, number: usize, which: usize, theirs: Theirs) {
         let there: Vec<String> = self.disk.names.keys().cloned().collect();
         let Some(path) = pick(&there, which) else { return };
-        if self.disk.is_folder(&path) {
-            // What waits for something inside is about what goes along, or goes.
+        if self.disk.is_folder(&path) || self.is_to_be_copied(&path).await {
+            // What waits for something inside is about what goes along, or goes; what is a copy of it is one of what it was.
             self.settle().await;
         }
         let Some(id) = self.settled(&path).await else { return };

@@ -121,6 +121,7 @@ impl Run {
         match *act {
             // Stores that serve files by name want an extension, so that only folders go without one here.
             Act::Write(p, ..) | Act::Append(p, _) | Act::Truncate(p, _) if !is_file_name(p) => {}
+            Act::Copy(p, q) if p == q || !is_file_name(p) || !is_file_name(q) => {}
             Act::Mkdir(p) if is_file_name(p) => {}
             Act::Rename(p, q, _) | Act::Exchange(p, q) | Act::Link(p, q) if is_file_name(p) != is_file_name(q) => {}
             Act::Write(p, len, other) => {
@@ -182,6 +183,18 @@ impl Run {
                         None => Ok(()),
                         Some(_) => Err(Refused),
                     }
+                });
+            }
+            Act::Copy(p, q)
+                if self
+                    .disk
+                    .file(PATHS[p])
+                    .is_ok_and(|p| self.disk.file(PATHS[q]).is_ok_and(|q| p == q)) => {}
+            Act::Copy(p, q) => {
+                let real = self.rig.copy(PATHS[p], PATHS[q]).await;
+                self.judge(real, |d| {
+                    let bytes = d.bytes(PATHS[p]).ok_or(Refused)?.to_vec();
+                    d.write(PATHS[q], &bytes)
                 });
             }
             Act::SetXattr(p, n) => self.set_and_get(PATHS[p], n).await,

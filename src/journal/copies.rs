@@ -1,0 +1,106 @@
+//! Copies that a store makes by itself. No bytes are sent for them, and there may be none of them here; so what is copied must
+//! stay as it is until the copy is made, or the copy takes its bytes.
+
+use std::sync::Arc;
+
+use crate::model::{Entry, Ino, ItemId, Name};
+use crate::store::{ErrorKind, StoreError};
+
+use super::plan::{Copy, Step};
+use super::uploader::{Acted, Uploader, waited};
+use super::{Change, Durability, KnownItem, Write};
+
+impl Uploader {
+    /// A node that the store is to make as a copy of what it has for `change` (`remote`, as far as that is known), or of what
+    /// that leaves behind.
+    pub(super) fn copy_to_be_made(&self, change: &Change, remote: Option<&Entry>) -> Option<Copy> {
+        let guard = self.journal.lock();
+        let overlay = guard.overlay();
+        let left = change.leftovers.iter().flat_map(|old| overlay.copies(&old.id));
+        // Of another version than the one there now it cannot be made anyway.
+        let is_of_it = |copy: &&Arc<Change>| {
+            let source = copy.copy_of.as_ref();
+            source.is_some_and(|source| remote.is_none_or(|remote| source.is(remote)))
+        };
+        let own = change.id.iter().flat_map(|id| overlay.copies(id)).filter(is_of_it);
+        let mut copies = own.chain(left);
+        let copy = copies.find(|copy| copy.ino != change.ino && !copy.is_removal())?;
+        Some(match copy.is_scheduled() {
+            true => Copy::Awaited(copy.ino),
+            false => Copy::Stuck(copy.ino),
+        })
+    }
+
+    /// Lets the store make the copy, of the version that was copied.
+    pub(super) async fn copy(
+        &self,
+        change: &Change,
+        step: &Step,
+        source: &KnownItem,
+        parent: &ItemId,
+        name: &Name,
+    ) -> Result<Acted, StoreError> {
+        let entry = self.world.entry(&source.id).await;
+        let is_possible = |entry: &Arc<Entry>| {
+            let keeps_name = self.capabilities().copy_keeps_name;
+            self.capabilities().server_copy.is_yes()
+                && source.is(entry)
+                && (!keeps_name || entry.name == name.to_store())
+        };
+        let Some(entry) = entry.filter(is_possible) else {
+            self.take_bytes(change.ino).await?;
+            return Ok(Acted::Again);
+        };
+        match self.about_to_make(change, None) {
+            Some(noted) => waited(noted).await?,
+            None => return Ok(Acted::Again),
+        }
+        let copied = match self.store.copy(&entry, parent, name).await {
+            Err(error) if error.is_not_found() => {
+                tracing::info!(id = %entry.id, "a file that was to be copied is gone: its bytes are sent instead");
+                self.update(change.ino, Durability::Written, |c| c.unanswered = None);
+                self.take_bytes(change.ino).await?;
+                return Ok(Acted::Again);
+            }
+            copied => copied?,
+        };
+        // The copy has come with its source's fields; those set here follow by themselves.
+        let mut sent = change.clone();
+        sent.fields.clear();
+        self.finish(&sent, step, Some(&copied), None).await?;
+        Ok(Acted::Again)
+    }
+
+    /// What the store was to make as a copy, and cannot be left to make any more, is fetched, and sent as any other file. It
+    /// is parked when nobody has its bytes any more.
+    pub async fn take_bytes(&self, copy: Ino) -> Result<(), StoreError> {
+        let change = self.journal.change(copy);
+        let Some((change, source)) = change.as_ref().and_then(|c| Some((c, c.copy_of.as_ref()?))) else {
+            return Ok(());
+        };
+        let staged = match self.world.copied(copy, source).await {
+            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
+                let why = "what it is a copy of was changed in the store before the copy was made: copy it again";
+                self.park(copy, why.into());
+                return Ok(());
+            }
+            staged => staged?,
+        };
+        let ticket = {
+            let mut guard = self.journal.lock();
+            let now = guard.overlay().get(copy);
+            let now = now.filter(|now| now.copy_of == change.copy_of && now.staged.is_none());
+            now.map(|now| Change {
+                copy_of: None,
+                staged: Some(staged.clone()),
+                ..Change::clone(now)
+            })
+            .map(|taken| guard.commit(vec![Write::Put(Box::new(taken))], Durability::Synced))
+        };
+        match ticket {
+            Some(ticket) => waited(ticket).await?,
+            None => self.world.discard(copy, &staged).await,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! What people do to a file while it is being sent.
+
+use std::time::Duration;
+
+use super::rig::{Rig, all_stores};
+use crate::store::memory::{Fault, Op};
+use crate::store::{Capabilities, CreateFolder, ErrorKind, MoveFolder, Retry};
+
+const OLD: &[u8] = b"old";
+const SENT: &[u8] = b"what is being sent";
+
+/// What is done while the server takes its time.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Rename,
+    Move,
+    MoveItsFolder,
+    RenameItsFolder,
+    Save,
+    SaveAndRename,
+    Remove,
+    RemoveWithItsFolder,
+    RemoveAndMakeAnew,
+}
+
+const ALL: [Meanwhile; 9] = [
+    Meanwhile::Rename,
+    Meanwhile::Move,
+    Meanwhile::MoveItsFolder,
+    Meanwhile::RenameItsFolder,
+    Meanwhile::Save,
+    Meanwhile::SaveAndRename,
+    Meanwhile::Remove,
+    Meanwhile::RemoveWithItsFolder,
+    Meanwhile::RemoveAndMakeAnew,
+];
+
+impl Meanwhile {
+    fn is_possible(self, store: &Capabilities) -> bool {
+        match self {
+            Self::MoveItsFolder => store.move_folder != MoveFolder::Unsupported,
+            Self::RenameItsFolder => store.rename_folder.is_yes(),
+            Self::Rename
+            | Self::Move
+            | Self::Save
+            | Self::SaveAndRename
+            | Self::Remove
+            | Self::RemoveWithItsFolder
+            | Self::RemoveAndMakeAnew => true,
+        }
+    }
+
+    /// Does it; answers what is to be left.
+    async fn happen(self, rig: &Rig) -> Vec<(&'static str, &'static [u8])> {
+        let renamed = async |from, to| rig.rename(from, to).await.expect("renamed");
+        let saved = async || rig.write("d/a.txt", b"newer").await.expect("saved");
+        let removed = async || rig.unlink("d/a.txt").await.expect("removed");
+        match self {
+            Self::Rename => {
+                renamed("d/a.txt", "d/b.txt").await;
+                vec![("/d/b.txt", SENT)]
+            }
+            Self::Move => {
+                renamed("d/a.txt", "e/a.txt").await;
+                vec![("/e/a.txt", SENT)]
+            }
+            Self::MoveItsFolder => {
+                renamed("d", "e/d").await;
+                vec![("/e/d/a.txt", SENT)]
+            }
+            Self::RenameItsFolder => {
+                renamed("d", "f").await;
+                vec![("/f/a.txt", SENT)]
+            }
+            Self::Save => {
+                saved().await;
+                vec![("/d/a.txt", b"newer")]
+            }
+            Self::SaveAndRename => {
+                saved().await;
+                renamed("d/a.txt", "e/c.txt").await;
+                vec![("/e/c.txt", b"newer")]
+            }
+            Self::Remove => {
+                removed().await;
+                Vec::new()
+            }
+            Self::RemoveWithItsFolder => {
+                removed().await;
+                rig.rmdir("d").await.expect("removed");
+                Vec::new()
+            }
+            Self::RemoveAndMakeAnew => {
+                removed().await;
+                saved().await;
+                vec![("/d/a.txt", b"newer")]
+            }
+        }
+    }
+}
+
+/// A file is on its way to the store: a new one, or the next version of one that is there.
+async fn sending(store: Capabilities, is_new: bool, fault: Fault) -> Rig {
+    let rig = Rig::new(store).await;
+    rig.mkdir("d").await.expect("mkdir");
+    rig.mkdir("e").await.expect("mkdir");
+    if !is_new {
+        rig.write("d/a.txt", OLD).await.expect("write");
+    }
+    rig.settle().await;
+    let faults = rig.store.faults();
+    let asked = || faults.calls(Op::Create) + faults.calls(Op::Replace);
+    let before = asked();
+    faults.inject(Op::Create, 1, fault.clone());
+    faults.inject(Op::Replace, 1, fault);
+    rig.write("d/a.txt", SENT).await.expect("write");
+    for _ in 0..3000 {
+        if asked() > before {
+            // Only this one call has it.
+            faults.clear();
+            return rig;
+        }
+        rig.clock.advance(Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it is never sent");
+}
+
+async fn ends_with(rig: &Rig, files: &[(&str, &[u8])], label: &str) {
+    rig.settle().await;
+    let waiting = rig.vfs.attention().await.expect("a list");
+    assert!(waiting.is_empty(), "{label}: {waiting:?}");
+    let stored = rig.stored();
+    let held: Vec<(&str, &[u8])> = stored
+        .iter()
+        .filter_map(|(path, bytes)| Some((path.as_str(), bytes.as_deref()?)))
+        .collect();
+    assert_eq!(held, files, "{label}");
+    assert_eq!(rig.tree().await, stored, "{label}");
+}
+
+async fn meanwhile(fault: Fault) {
+    let has_folders = |store: &Capabilities| store.create_folder == CreateFolder::Anywhere;
+    for store in all_stores().into_iter().filter(has_folders) {
+        for act in ALL.into_iter().filter(|act| act.is_possible(&store)) {
+            for is_new in [true, false] {
+                let label = format!("{}, {act:?}, new: {is_new}, {fault:?}", store.label);
+                let rig = sending(store.clone(), is_new, fault.clone()).await;
+                let files = act.happen(&rig).await;
+                rig.store.faults().release();
+                ends_with(&rig, &files, &label).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_file_that_is_being_sent_is_done_to_it_in_the_store() {
+    meanwhile(Fault::Wait).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_file_whose_upload_is_then_refused_is_done_to_what_is_sent_again() {
+    meanwhile(Fault::WaitThenFail(
+        ErrorKind::Server,
+        Retry::After(Duration::from_secs(1)),
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_a_file_whose_answer_is_lost_is_done_to_what_is_found() {
+    meanwhile(Fault::LoseAnswer).await;
+}
+
+/// What the store has acknowledged is not sent again after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_upload_goes_on_behind_the_last_acknowledged_chunk() {
+    for store in all_stores() {
+        let label = store.label;
+        let mut rig = Rig::new(store).await;
+        rig.store.turn(|knobs| knobs.chunk_bytes = 4);
+        let broken = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+        rig.store.faults().inject(Op::Chunk, 4, broken);
+        rig.write("a.txt", b"five chunks of four.").await.expect("write");
+        rig.clock.advance(Duration::from_secs(3));
+        for _ in 0..3000 {
+            if rig.store.faults().calls(Op::Chunk) == 4 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig.crash().await;
+        ends_with(&rig, &[("/a.txt", b"five chunks of four.")], label).await;
+        let chunks = rig.store.faults().calls(Op::Chunk);
+        assert_eq!(chunks, 6, "{label}: five, and the one that failed");
+    }
+}
