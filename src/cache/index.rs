@@ -316,6 +316,15 @@ impl Locked<'_> {
         Ok(changed > 0)
     }
 
+    /// Gives a body to an item, which has the same version under another id, when that has none yet.
+    pub(super) fn set_item(&self, (item, version): &Key, to: &ItemId) -> Result<bool> {
+        let changed = self
+            .connection
+            .prepare_cached("UPDATE OR IGNORE body SET item = ?3 WHERE item = ?1 AND version = ?2")?
+            .execute(params![item.as_str(), version.as_str(), to.as_str()])?;
+        Ok(changed > 0)
+    }
+
     /// Tells of every body how much of it is on the disk.
     pub(super) fn each(&self, mut tell: impl FnMut(Key, u64)) -> Result<()> {
         let mut statement = self.connection.prepare("SELECT item, version, bytes FROM body")?;

@@ -1,6 +1,6 @@
 //! Where a body goes when its fate is known: confirmed by the store, thrown away, or given another name by our own change.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::disk;
@@ -80,6 +80,12 @@ impl Cache {
         }
         let entry = entry.clone();
         self.shared.blocking(move || body.take_version(&key, &entry)).await
+    }
+
+    /// The same for all that is below a folder that was moved where ids are paths: the versions are what they were.
+    pub async fn rekey(&self, old: &ItemId, new: &ItemId) -> Result<()> {
+        let (shared, old, new) = (self.shared.clone(), old.clone(), new.clone());
+        self.shared.blocking(move || shared.rekey(&old, &new)).await
     }
 
     async fn has_body(&self, key: &Key) -> Result<bool> {
@@ -304,6 +310,39 @@ impl Body {
 }
 
 impl Shared {
+    fn rekey(&self, old: &ItemId, new: &ItemId) -> Result<()> {
+        let mut moved: Vec<(Key, ItemId)> = Vec::new();
+        self.index.lock()?.each(|key, _| {
+            if let Some(id) = key.0.rekeyed(old, new) {
+                moved.push((key, id));
+            }
+        })?;
+        for (key, id) in moved {
+            let known = self.registry.lock().get(&key).and_then(Weak::upgrade);
+            match known {
+                Some(body) => {
+                    let entry = body.state.lock().entry.clone();
+                    if let Some(entry) = entry {
+                        body.take_version(
+                            &key,
+                            &Entry {
+                                id,
+                                ..Entry::clone(&entry)
+                            },
+                        )?;
+                    }
+                }
+                None => {
+                    if self.index.lock()?.set_item(&key, &id)? {
+                        let to = (id, key.1.clone());
+                        self.held.rename(&key, &to);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes `body` out of the registry.
     pub(super) fn take_out(&self, key: &Key, body: &Arc<Body>) {
         let mut registry = self.registry.lock();

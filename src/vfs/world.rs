@@ -259,7 +259,8 @@ impl World for Vfs {
             .blocking(move |vfs| vfs.take_result(ino, &item, &places, gone.as_ref(), sends))
             .await
             .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
-        match before.filter(|before| !sends && before.version != entry.version) {
+        let is_another = |before: &Arc<Entry>| before.version != entry.version || before.id != entry.id;
+        match before.filter(|before| !sends && is_another(before)) {
             Some(before) if entry.has_other_bytes_than(&before) => {
                 // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
                 let item = entry.clone();
@@ -274,6 +275,12 @@ impl World for Vfs {
                 }
             }
             None => {}
+        }
+        let has_moved = old.filter(|_| entry.kind == Kind::Folder && self.capabilities().ids == IdScheme::Path);
+        if let Some(old) = has_moved
+            && let Err(error) = self.cache.rekey(old, &entry.id).await
+        {
+            tracing::debug!(id = %entry.id, "what is cached below a folder could not be kept: {error}");
         }
         if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
             open.set_version(Some(entry.version.clone()));

@@ -219,7 +219,16 @@ async fn a_copy_of_what_nobody_has_any_more_is_parked() {
         assert_eq!(waiting.len(), 1, "{waiting:?}");
         assert!(waiting[0].reason.contains("copy it again"), "{waiting:?}");
         assert!(!rig.stored().contains_key("/e/a.txt"));
-        let replaced = rig.rename_as(ME, "e/a.txt", "d/a.txt", RenameMode::Replace).await;
+        let time = async {
+            loop {
+                rig.clock.advance(Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let replaced = tokio::select! {
+            replaced = rig.rename_as(ME, "e/a.txt", "d/a.txt", RenameMode::Replace) => replaced,
+            () = time => unreachable!(),
+        };
         assert!(replaced.is_err(), "what it would replace stays");
         rig.unlink("d/a.txt").await.expect("unlinked");
         rig.settle().await;

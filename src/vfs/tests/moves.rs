@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rig::{ME, Rig};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
-use crate::vfs::{Caller, RenameMode};
+use crate::vfs::{Caller, OpenHow, RenameMode};
 
 const OTHER: Caller = Caller { pid: 1, ..ME };
 
@@ -228,4 +228,47 @@ async fn a_folder_whose_answer_was_lost_is_looked_for_until_the_store_answers() 
         assert_eq!(rig.store.faults().calls(Op::CreateFolder), 1, "{label}");
         assert_eq!(rig.stored().len(), 1, "{label}");
     }
+}
+
+/// A move makes another id where ids are paths, of everything below too: what is cached of it goes along.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cached_of_a_file_goes_along_when_it_or_its_folder_is_moved() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    let remote = rig.store.remote();
+    let folder = remote.mkdir(&remote.root(), "d").expect("a folder");
+    let deeper = remote.mkdir(&folder.id, "deeper").expect("a folder");
+    remote.put(&deeper.id, "a.txt", &b"cached"[..]).expect("put");
+    remote.put(&folder.id, "b.txt", &b"not cached"[..]).expect("put");
+    assert_eq!(rig.read("d/deeper/a.txt").await.expect("read"), b"cached");
+    for (from, to, at) in [
+        ("d", "e", "e/deeper/a.txt"),
+        ("e/deeper/a.txt", "e/a.txt", "e/a.txt"),
+        ("e/a.txt", "c.txt", "c.txt"),
+    ] {
+        let before = rig.store.faults().calls(Op::Read);
+        rig.rename(from, to).await.expect("rename");
+        rig.settle().await;
+        assert_eq!(rig.read(at).await.expect("read"), b"cached");
+        assert_eq!(rig.store.faults().calls(Op::Read), before, "{from} to {to}");
+    }
+    assert_eq!(rig.read("e/b.txt").await.expect("read"), b"not cached");
+}
+
+/// The same for who has it open, and has not read all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_file_open_reads_on_when_its_folder_is_moved() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    let remote = rig.store.remote();
+    let folder = remote.mkdir(&remote.root(), "d").expect("a folder");
+    remote.put(&folder.id, "a.txt", &b"read later"[..]).expect("put");
+    let how = OpenHow {
+        read: true,
+        ..OpenHow::default()
+    };
+    let ino = rig.at("d/a.txt").await.expect("there").ino;
+    let opened = rig.vfs.open(ME, ino, how).await.expect("opens");
+    rig.rename("d", "e").await.expect("rename");
+    rig.settle().await;
+    assert_eq!(rig.vfs.read(opened.fh, 0, 100).await.expect("read"), "read later");
+    rig.vfs.release(opened.fh).await;
 }
