@@ -449,7 +449,10 @@ impl Unanswered {
 /// Whether an entry is what a request for this change, under this name, would have made.
 pub(super) fn resembles(entry: &Entry, name: &Name, change: &Change, alteration: Alteration) -> bool {
     let size = match alteration {
-        Alteration::Never => change.staged.as_ref().map(|s| s.size),
+        Alteration::Never => {
+            let copied = change.copy_of.as_ref().and_then(|source| source.size);
+            change.staged.as_ref().map(|s| s.size).or(copied)
+        }
         Alteration::Possible => None,
     };
     // Servers normalise names: compare what no rule is known to touch. Other characters may be replaced or left out, and

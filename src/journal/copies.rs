@@ -8,7 +8,15 @@ use crate::store::{ErrorKind, StoreError};
 
 use super::plan::{Copy, Step};
 use super::uploader::{Acted, Uploader, waited};
-use super::{Change, Durability, KnownItem, Write};
+use super::{Change, Durability, KnownItem, State};
+
+/// Why a copy waits whose source nobody has any more as it was.
+const LOST: &str = "what it is a copy of was changed in the store before the copy was made: copy it again";
+
+/// Whether it is known that a copy cannot be made any more: nothing need be left as it is for that.
+fn is_lost(copy: &Change) -> bool {
+    matches!(&copy.state, State::Parked { reason } if reason == LOST)
+}
 
 impl Uploader {
     /// A node that the store is to make as a copy of what it has for `change` (`remote`, as far as that is known), or of what
@@ -24,8 +32,10 @@ impl Uploader {
         };
         let own = change.id.iter().flat_map(|id| overlay.copies(id)).filter(is_of_it);
         let mut copies = own.chain(left);
-        let copy = copies.find(|copy| copy.ino != change.ino && !copy.is_removal())?;
-        Some(match copy.is_scheduled() {
+        let is_to_be_made = |copy: &&Arc<Change>| copy.ino != change.ino && !copy.is_removal() && !is_lost(copy);
+        let copy = copies.find(is_to_be_made)?;
+        let goes_on = copy.is_scheduled() && overlay.stuck_behind(copy.ino).is_none();
+        Some(match goes_on {
             true => Copy::Awaited(copy.ino),
             false => Copy::Stuck(copy.ino),
         })
@@ -75,32 +85,15 @@ impl Uploader {
     /// is parked when nobody has its bytes any more.
     pub async fn take_bytes(&self, copy: Ino) -> Result<(), StoreError> {
         let change = self.journal.change(copy);
-        let Some((change, source)) = change.as_ref().and_then(|c| Some((c, c.copy_of.as_ref()?))) else {
+        let Some(source) = change.as_ref().and_then(|change| change.copy_of.as_ref()) else {
             return Ok(());
         };
-        let staged = match self.world.copied(copy, source).await {
+        match self.world.take_bytes(copy, source).await {
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
-                let why = "what it is a copy of was changed in the store before the copy was made: copy it again";
-                self.park(copy, why.into());
-                return Ok(());
+                self.park(copy, LOST.into());
+                Ok(())
             }
-            staged => staged?,
-        };
-        let ticket = {
-            let mut guard = self.journal.lock();
-            let now = guard.overlay().get(copy);
-            let now = now.filter(|now| now.copy_of == change.copy_of && now.staged.is_none());
-            now.map(|now| Change {
-                copy_of: None,
-                staged: Some(staged.clone()),
-                ..Change::clone(now)
-            })
-            .map(|taken| guard.commit(vec![Write::Put(Box::new(taken))], Durability::Synced))
-        };
-        match ticket {
-            Some(ticket) => waited(ticket).await?,
-            None => self.world.discard(copy, &staged).await,
+            taken => taken,
         }
-        Ok(())
     }
 }

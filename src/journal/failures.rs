@@ -188,12 +188,11 @@ fn tell(change: &Change, verdict: &Verdict, error: &StoreError) {
 fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at: Timestamp) {
     let is_certain = error.retry != Retry::Ambiguous;
     let was_in_doubt = sent.unanswered.is_some();
-    // The request was refused, so nothing was made: not by this one, and an upload that goes on may have been answered for
-    // before. A look that fails says nothing about what it looks for.
+    // The request was refused, so nothing was made. An upload that goes on by its number may have been published all the
+    // same, unless it is this one that was refused, and for good. A look that fails says nothing about what it looks for.
+    let is_settled = change.resume.is_none() || !was_in_doubt && is_final(&error.kind);
     match step {
-        Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. }
-            if is_certain && (change.resume.is_none() || !was_in_doubt) =>
-        {
+        Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. } if is_certain && is_settled => {
             change.unanswered = None;
         }
         Step::Relocate { .. } if is_certain => change.unconfirmed.retain(|note| !note.is_move()),
@@ -202,4 +201,59 @@ fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at:
     change.attempts = change.attempts.saturating_add(1);
     change.last_error = Some(error.to_string());
     change.ready_at = change.ready_at.max(at);
+}
+
+/// Whether a store says by this that it does not take something.
+fn is_final(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Exists | ErrorKind::TooLarge | ErrorKind::Unsupported
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Unanswered;
+    use crate::model::{ItemId, Kind, Name};
+    use crate::store::Resume;
+
+    /// What is left of the note that a file may have been made.
+    fn in_doubt_after(resumes: bool, was_in_doubt: bool, kind: ErrorKind, retry: Retry) -> bool {
+        let at = Timestamp::from_secs(5);
+        let mut sent = Change::of(Ino(7), Kind::File, None, 1, at);
+        let note_of_it = Unanswered {
+            at,
+            sent: Box::new(sent.clone()),
+            bytes: None,
+        };
+        sent.unanswered = was_in_doubt.then(|| note_of_it.clone());
+        let mut now = sent.clone();
+        now.unanswered = Some(note_of_it);
+        now.resume = resumes.then(|| Resume {
+            upload: "u".into(),
+            chunks: vec![1],
+            chunk_bytes: 4,
+        });
+        let step = Step::Create {
+            parent: ItemId::new("folder:1"),
+            name: Name::new("a").expect("valid"),
+        };
+        let error = StoreError::new(kind, "create", "a").retry(retry);
+        note(&mut now, &sent, &step, &error, at);
+        now.unanswered.is_some()
+    }
+
+    /// The last chunk of an upload may be sent again by its number, so that a lost answer is no doubt for the store: whether
+    /// it has published the file is one all the same, once the upload is not gone on with.
+    #[test]
+    fn an_upload_that_may_have_been_published_is_looked_for() {
+        let later = Retry::After(Duration::from_secs(1));
+        assert!(in_doubt_after(true, false, ErrorKind::Network, later));
+        assert!(in_doubt_after(true, false, ErrorKind::NotReady, later));
+        assert!(in_doubt_after(true, true, ErrorKind::Denied, Retry::Never));
+        assert!(in_doubt_after(false, false, ErrorKind::Network, Retry::Ambiguous));
+        assert!(!in_doubt_after(false, false, ErrorKind::Network, later));
+        assert!(!in_doubt_after(true, false, ErrorKind::Denied, Retry::Never));
+    }
 }

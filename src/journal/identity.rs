@@ -28,6 +28,7 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
     taken.resume = None;
     taken.copy_of = None;
     taken.unconfirmed = old.unconfirmed.clone();
+    taken.unanswered = new.unanswered.clone().or_else(|| old.unanswered.clone());
     taken.state = State::Pending;
     taken.leftovers = old.leftovers.clone();
     let base = old

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Ino, ItemId, Kind};
+use crate::model::{Ino, ItemId};
 use crate::store::{IdScheme, SiblingNames};
 
 use super::plan::{Occupant, Step};
@@ -74,8 +74,8 @@ impl Uploader {
         guard.overlay().touching(place.parent).find(asks).map(|c| c.ino)
     }
 
-    /// Where ids are paths, of these folders, this item and all above them: a folder of which nobody knows whether it
-    /// was moved. What is below it has one id or another.
+    /// Where ids are paths, of these items and all above them: one of which nobody knows whether it was moved. What is below
+    /// it has one id or another.
     pub(super) fn unsure_above<'a>(&self, change: &Change, ids: impl Iterator<Item = &'a ItemId>) -> Option<Ino> {
         if self.capabilities().ids != IdScheme::Path {
             return None;
@@ -83,8 +83,7 @@ impl Uploader {
         let ids: Vec<&ItemId> = ids.collect();
         let guard = self.journal.lock();
         let is_above = |folder: &ItemId| ids.iter().any(|id| id.rekeyed(folder, folder).is_some());
-        let unsure =
-            |c: &&Arc<Change>| c.ino != change.ino && c.kind == Kind::Folder && c.id.as_ref().is_some_and(is_above);
+        let unsure = |c: &&Arc<Change>| c.ino != change.ino && c.id.as_ref().is_some_and(is_above);
         guard.overlay().moving().find(unsure).map(|c| c.ino)
     }
 

@@ -201,13 +201,17 @@ impl Overlay {
     }
 
     /// Takes a change off the schedule until it, or `on`, is put or removed. Where that closes a circle, a copy in it that
-    /// the store is to make is planned anew: it can do without its source.
+    /// the store is to make is planned anew: it can do without its source. So can one that waits for the user.
     pub fn suspend(&mut self, ino: Ino, on: Option<Ino>) {
         let Some(change) = self.changes.get(&ino) else { return };
         self.schedule.remove(&(change.ready_at, change.seq, ino));
         let Some(on) = on else { return };
         self.waiting.entry(on).or_default().push(ino);
         self.waits_for.insert(ino, on);
+        if self.is_copy(ino) && self.stuck_behind(ino).is_some() {
+            // Who waits for it would wait for the user: it can have bytes of its own.
+            self.resume_waiting(ino);
+        }
         let circle = self.waits_behind(on, ino);
         let copy = self.chain(ino).filter(|_| circle).find(|at| self.is_copy(*at));
         if let Some(copy) = copy {

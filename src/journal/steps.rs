@@ -164,7 +164,7 @@ impl Uploader {
     }
 
     async fn create(&self, change: &Change, step: &Step, parent: &ItemId, name: &Name) -> Result<Acted, StoreError> {
-        if let Some(source) = &change.copy_of {
+        if let Some(source) = change.copy_of.as_ref().filter(|_| change.staged.is_none()) {
             return self.copy(change, step, source, parent, name).await;
         }
         let Ok(_permit) = self.uploads.acquire().await else {
@@ -253,8 +253,11 @@ impl Uploader {
             .create(parent, name, &source.body, &fields, &progress)
             .await?;
         if let Err(error) = verify(&new, &source.fingerprint) {
-            // Another one is sent, and this one, which nobody else knows of, goes after it.
-            self.update(change.ino, Durability::Synced, |c| {
+            // Another one is sent, and this one, which nobody else knows of, goes.
+            if self.store.remove(&new).await.is_ok() {
+                return Err(error);
+            }
+            self.update(self.seat_of(change), Durability::Synced, |c| {
                 c.resume = None;
                 c.leftovers.push(KnownItem {
                     id: new.id.clone(),
@@ -435,6 +438,7 @@ impl Uploader {
             }
             _ => None,
         };
+        let is_under_way;
         let ticket = {
             let mut guard = self.journal.lock();
             let now = (
@@ -446,10 +450,12 @@ impl Uploader {
             }
             let version = remote.as_ref().map(|r| r.version.clone());
             let writes = claim_writes(change, aside.as_deref(), secured, version);
+            // What is under way for the asset comes first.
+            is_under_way = self.reseat(old, change.ino);
             guard.commit(writes, Durability::Synced)
         };
         waited(ticket).await?;
-        Ok(Acted::Again)
+        Ok(if is_under_way { Acted::Rest } else { Acted::Again })
     }
 
     pub(super) fn progress<'a>(

@@ -139,12 +139,14 @@ impl Uploader {
     }
 
     /// The item of `from` shows under the inode `to` from now on, and its change is going there: while a request of it is
-    /// under way, none is begun for `to`. Called with the tree locked.
-    pub fn reseat(&self, from: Ino, to: Ino) {
+    /// under way, none is begun for `to`. Answers whether there is one. Called with the tree locked.
+    pub fn reseat(&self, from: Ino, to: Ino) -> bool {
         let mut in_flight = self.in_flight.lock();
-        if let Some(began_as) = in_flight.get(&from).cloned() {
-            in_flight.entry(to).or_default().extend(began_as);
-        }
+        let Some(began_as) = in_flight.get(&from).cloned() else {
+            return false;
+        };
+        in_flight.entry(to).or_default().extend(began_as);
+        true
     }
 
     /// Ends [`Uploader::run`] once what is in flight has come to rest.
@@ -343,7 +345,8 @@ impl Uploader {
             None
         };
         let parents = folders.values().filter_map(Folder::id);
-        let unsure_above = self.unsure_above(change, parents.chain(&change.id));
+        let copied = change.copy_of.iter().map(|source| &source.id);
+        let unsure_above = self.unsure_above(change, parents.chain(&change.id).chain(copied));
         let copy = self.copy_to_be_made(change, remote.as_deref());
         let facts = Facts {
             change,
@@ -499,6 +502,10 @@ impl Uploader {
             let mut writes = Vec::new();
             if let Some(id) = left.id.as_ref().filter(|id| Some(*id) != sent.id.as_ref()) {
                 writes.push(Write::Identify(left.ino, id.clone()));
+                if let (Step::Relocate { .. }, Some(old)) = (step, &sent.id) {
+                    // What is to be a copy of it is one of that, too.
+                    writes.push(Write::Rekey(old.clone(), id.clone()));
+                }
                 // Where ids are paths, one is given anew: what is remembered of its last owner's removal ends.
                 let last_owner = guard.overlay().by_id(id).filter(|c| c.ino != current.ino);
                 writes.extend(last_owner.filter(|c| is_settling(c)).map(|c| Write::Drop(c.ino)));

@@ -60,9 +60,9 @@ pub trait World: Send + Sync + 'static {
     /// A staged copy of what the store has, for a backup that becomes a file of its own.
     async fn secure(&self, change: &Change, remote: &Entry) -> Result<Staged, StoreError>;
 
-    /// A staged copy of what the store was to copy for that node: as it was then. [`crate::store::ErrorKind::Conflict`]
-    /// when nobody has those bytes any more.
-    async fn copied(&self, ino: Ino, source: &KnownItem) -> Result<Staged, StoreError>;
+    /// What the store was to copy for that node becomes staged bytes, as it was then. [`crate::store::ErrorKind::Conflict`] or
+    /// [`crate::store::ErrorKind::NotFound`] when nobody has those bytes any more.
+    async fn take_bytes(&self, ino: Ino, source: &KnownItem) -> Result<(), StoreError>;
 
     /// The store confirmed this: the catalog takes it durably, under these names. `old` is the id it had before;
     /// `staged` are the bytes that were sent.

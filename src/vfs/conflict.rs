@@ -163,7 +163,7 @@ impl Vfs {
 
 impl Inner {
     /// What an asset has replaced goes, whatever becomes of our version of it: the asset, as `ino`, is rid of it.
-    fn leave_leftovers(&self, ours: &mut Change, ino: Ino, asset: ItemId) -> Option<Write> {
+    pub(super) fn leave_leftovers(&self, ours: &mut Change, ino: Ino, asset: ItemId) -> Option<Write> {
         let leftovers = std::mem::take(&mut ours.leftovers);
         let mut change = Change::of(ino, ours.kind, Some(asset), self.journal.next_seq(), self.clock.now());
         change.leftovers = leftovers;

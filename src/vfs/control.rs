@@ -309,7 +309,12 @@ impl Vfs {
                         ..Change::clone(&other)
                     })));
                 }
-                d.write(Write::Drop(ino));
+                let mut given_up = Change::clone(&change);
+                let leftovers = change
+                    .id
+                    .clone()
+                    .and_then(|id| d.vfs.leave_leftovers(&mut given_up, ino, id));
+                d.write(leftovers.unwrap_or(Write::Drop(ino)));
                 let mut places = change
                     .placing
                     .as_ref()

@@ -494,6 +494,8 @@ impl Decision<'_, '_> {
     pub fn reclaim(&mut self, mut change: Change, place: &Place, process: u32) -> Result<()> {
         let window = self.vfs.config.quiet;
         let left = match change.kind {
+            // A new version takes bytes.
+            Kind::File if change.copy_of.is_some() => None,
             Kind::File => self.vfs.vacated.lock().reclaim(place, process, self.now, window),
             Kind::Folder => None,
         };

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cache::{Body, BodyState, CacheError, Keep};
+use crate::cache::{BodyState, CacheError, Keep};
 use crate::http::{Class, current_context};
-use crate::journal::{Change, Durability, KnownItem, Phase, Staged, State, Write};
-use crate::model::{Entry, Ino, Kind};
+use crate::journal::{Change, Durability, Phase, Staged, State, Write};
+use crate::model::Ino;
 use crate::store::ErrorKind;
 
 use super::handles::FileHandle;
-use super::opens::{Copying, OpenFile, TakenBy, Writing};
+use super::opens::{OpenFile, TakenBy, Writing};
 use super::vfs::Vfs;
 use super::who::{are_apart, is_killed};
 use super::{Allocate, Caller, Commit, Error, Fh, Result, SeekFor};
@@ -36,8 +36,6 @@ fn end_for(handle: &FileHandle, offset: u64) -> Option<u64> {
     end.filter(|end| offset < *end)
 }
 
-/// Bytes copied by one call of copy_file_range: programs go on with the next.
-const COPY_STEP_BYTES: u64 = 8 << 20;
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Who has kept a file open for writing so long keeps it open while it is on the screen: its fsync is the end of a save.
@@ -247,7 +245,7 @@ impl Vfs {
         Ok(())
     }
 
-    fn check_size(&self, end: u64) -> Result<()> {
+    pub(super) fn check_size(&self, end: u64) -> Result<()> {
         match self.capabilities().file_bytes_max {
             Some(max) if end > max => Err(Error::TooBig(format!(
                 "{} takes files of at most {max} bytes",
@@ -264,7 +262,7 @@ impl Vfs {
         }
         let _turn = file.turn.lock().await;
         if file.copying().is_some() {
-            self.materialise(file).await?;
+            self.materialise(file, keep).await?;
         }
         if file.writing() == Writing::Dirty {
             return Ok(());
@@ -285,18 +283,6 @@ impl Vfs {
             self.mark_dirty(file).await?;
         }
         file.set_writing(Writing::Dirty);
-        Ok(())
-    }
-
-    /// What reads from a body that is about to be written to, as the copy that the store is to make of it, goes on with what
-    /// the store has.
-    async fn part_copies(&self, written: &Arc<Body>) -> Result<()> {
-        for copy in self.opens.copies_in(written) {
-            let source = self.journal.change(copy.ino).and_then(|change| change.copy_of.clone());
-            if let Some(source) = source {
-                copy.set_body(self.blocking(move |vfs| vfs.body_to_copy(&source)).await?);
-            }
-        }
         Ok(())
     }
 
@@ -345,6 +331,7 @@ impl Vfs {
                 generation: generation + 1,
             });
             change.resume = None;
+            change.copy_of = None;
             match change.state {
                 State::Parked { .. } | State::Ambiguous { .. } | State::Settling { .. } | State::Held => {
                     if !matches!(change.state, State::Ambiguous { .. }) {
@@ -418,196 +405,6 @@ impl Vfs {
             }
         }
     }
-
-    /// Copies inside the mount. A whole clean file into an empty new one of the same name is left to the store, where
-    /// it can do that; everything else is copied here, in steps.
-    pub async fn copy_file_range(
-        &self,
-        caller: Caller,
-        from: Fh,
-        from_offset: u64,
-        to: Fh,
-        to_offset: u64,
-        len: u64,
-    ) -> Result<u64> {
-        let _ = caller;
-        let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
-        // Of a file whose size the store does not tell only reading it shows the end.
-        let size = source.file.body().size();
-        let len = len.min(size.map_or(COPY_STEP_BYTES, |size| size.saturating_sub(from_offset)));
-        if len == 0 {
-            return Ok(0);
-        }
-        if from_offset == to_offset
-            && let Some(size) = size
-            && let Some(copied) = self.copy_in_store(&source, &target, from_offset, len, size).await?
-        {
-            return Ok(copied);
-        }
-        self.check_size(to_offset.saturating_add(len))?;
-        self.begin_writing(&target.file, Keep::All).await?;
-        let step = len.min(COPY_STEP_BYTES);
-        let mut done = 0;
-        while done < step {
-            let part = (step - done).min(1 << 20) as usize;
-            let data = source
-                .file
-                .body()
-                .read(&source.reader, from_offset + done, part)
-                .await?;
-            if data.is_empty() {
-                break;
-            }
-            let got = data.len() as u64;
-            target.file.body().write(to_offset + done, data).await?;
-            done += got;
-        }
-        target.file.changed(self.clock.now());
-        Ok(done)
-    }
-
-    /// The part of a copy that needs no bytes here; `None` when it must be copied as bytes.
-    async fn copy_in_store(
-        &self,
-        source: &FileHandle,
-        target: &FileHandle,
-        offset: u64,
-        len: u64,
-        size: u64,
-    ) -> Result<Option<u64>> {
-        if !self.capabilities().server_copy.is_yes() || target.file.is_ghost() {
-            return Ok(None);
-        }
-        let _turn = target.file.turn.lock().await;
-        let (from, to) = (source.file.ino, target.file.ino);
-        let copying = target.file.copying();
-        if copying.is_none() && (offset != 0 || target.file.body().size() != Some(0)) {
-            return Ok(None);
-        }
-        let fits = self.blocking(move |vfs| vfs.copy_source(from, to)).await?;
-        let Some(entry) = fits.filter(|entry| entry.size == Some(size)) else {
-            return Ok(None);
-        };
-        let copying = copying.unwrap_or(Copying {
-            source: entry.id.clone(),
-            size,
-            upto: 0,
-        });
-        if copying.source != entry.id || copying.upto != offset {
-            return Ok(None);
-        }
-        let copying = Copying {
-            upto: offset + len,
-            ..copying
-        };
-        if target.file.copying().is_none() {
-            // From now on it reads as its source does; its own empty body goes.
-            let empty = target.file.body();
-            target.file.set_body(self.cache.body(&entry));
-            self.promise_copy(to, &entry, size).await?;
-            target.file.set_writing(Writing::Not);
-            self.discard_body(&empty).await?;
-        }
-        target.file.set_copying(Some(copying));
-        Ok(Some(len))
-    }
-
-    /// A copy that the program left unfinished is made of bytes.
-    pub(super) async fn end_copying(&self, file: &Arc<OpenFile>) -> Result<()> {
-        match file.copying() {
-            Some(copying) if copying.upto < copying.size => self.begin_writing(file, Keep::All).await,
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    async fn promise_copy(&self, ino: Ino, source: &Entry, size: u64) -> Result<()> {
-        let source = KnownItem {
-            id: source.id.clone(),
-            version: Some(source.version.clone()),
-            size: Some(size),
-        };
-        self.decide(Durability::Written, move |d| {
-            let Some(change) = d.overlay().get(ino) else {
-                return Err(Error::Stale);
-            };
-            let mut change = Change::clone(change);
-            change.staged = None;
-            change.copy_of = Some(source);
-            d.write(Write::Put(Box::new(change)));
-            Ok(())
-        })
-        .await
-    }
-
-    /// A copy that was left to the store becomes bytes of its own, as far as it got.
-    async fn materialise(&self, file: &Arc<OpenFile>) -> Result<()> {
-        let source = file.body();
-        let own = self.cache.new_dirty().await?;
-        let upto = match file.copying() {
-            Some(copying) => copying.upto,
-            None => source.size().unwrap_or(0),
-        };
-        let reader = crate::cache::Reader::new();
-        let mut at = 0;
-        while at < upto {
-            let data = source.read(&reader, at, (upto - at).min(1 << 20) as usize).await?;
-            if data.is_empty() {
-                break;
-            }
-            let got = data.len() as u64;
-            own.write(at, data).await?;
-            at += got;
-        }
-        file.set_body(own);
-        file.set_copying(None);
-        file.set_writing(Writing::Not);
-        let ino = file.ino;
-        self.decide(Durability::Written, move |d| {
-            let Some(change) = d.overlay().get(ino) else {
-                return Ok(());
-            };
-            let change = Change {
-                copy_of: None,
-                ..Change::clone(change)
-            };
-            d.write(Write::Put(Box::new(change)));
-            Ok(())
-        })
-        .await
-    }
-}
-
-impl super::vfs::Inner {
-    /// The source of a copy that the store can make by itself: a clean, published file, into a new file of the same
-    /// name (where that is needed) in another folder.
-    fn copy_source(&self, from: Ino, to: Ino) -> Result<Option<Arc<Entry>>> {
-        let (source, target) = (self.node(from)?, self.node(to)?);
-        let clean = source
-            .change
-            .as_ref()
-            .is_none_or(|c| c.staged.is_none() && c.fields.is_empty());
-        let fresh = target.id.is_none()
-            && target.kind == Kind::File
-            && target
-                .change
-                .as_ref()
-                .is_some_and(|c| c.staged.as_ref().is_none_or(|s| s.size == 0) && is_pending_alone(c));
-        if !clean || !fresh {
-            return Ok(None);
-        }
-        let (from, to) = (self.places(&source)?, self.places(&target)?);
-        let apart = !from.iter().any(|f| to.iter().any(|t| t.parent == f.parent));
-        let Some(entry) = source.entry.filter(|_| apart) else {
-            return Ok(None);
-        };
-        let same_name = to.first().is_some_and(|place| place.name.to_store() == entry.name);
-        Ok((same_name || !self.capabilities().copy_keeps_name).then_some(entry))
-    }
-}
-
-/// Whether a file is to be made in the store, and not to become the next version of another one, which takes bytes.
-fn is_pending_alone(change: &Change) -> bool {
-    matches!(change.state, State::Pending) && change.claim.is_none()
 }
 
 fn disk_mode(how: Allocate) -> crate::disk::Allocate {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{Binding, Bindings, Change as Extent, Diff, Node as CatalogNode, merge};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Change, Durability, LocalAttr, Overlay, State, Write, reseat};
+use crate::journal::{Change, Durability, LocalAttr, Overlay, State, Unanswered, Write, reseat};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::IdScheme;
 
@@ -261,7 +261,7 @@ impl Vfs {
         entries: Vec<Entry>,
         stay: Vec<ItemId>,
     ) -> Result<()> {
-        let (entries, unsure) = self.without_unanswered(ino, entries);
+        let (entries, unsure) = self.without_unanswered(ino, entries)?;
         let ids: Vec<ItemId> = entries.iter().map(|e| e.id.clone()).collect();
         let inos = self.journal.inodes(&ids)?;
         let mut rows = Vec::with_capacity(entries.len());
@@ -317,19 +317,31 @@ impl Vfs {
 
     /// What a request of ours may have made, of which no answer has come, is not taken for somebody else's file: the
     /// uploader looks for it and knows whose it is. Answers the rest, and the ids of which only the uploader may judge.
-    fn without_unanswered(&self, folder: Ino, entries: Vec<Entry>) -> (Vec<Entry>, Vec<ItemId>) {
-        let guard = self.journal.lock();
-        let overlay = guard.overlay();
-        let unanswered: Vec<_> = overlay.touching(folder).flat_map(|change| change.asked()).collect();
-        let ours = |entry: &Entry| {
-            let likely = unanswered
-                .iter()
-                .any(|u| u.may_have_made(folder, entry, self.capabilities()))
-                || self.may_have_moved_here(overlay, folder, entry);
-            likely && overlay.by_id(&entry.id).is_none()
+    fn without_unanswered(&self, folder: Ino, entries: Vec<Entry>) -> Result<(Vec<Entry>, Vec<ItemId>)> {
+        let (unsure, mut sure): (Vec<Entry>, Vec<Entry>) = {
+            let guard = self.journal.lock();
+            let overlay = guard.overlay();
+            let unanswered: Vec<_> = overlay.touching(folder).flat_map(|change| change.asked()).collect();
+            let ours = |entry: &Entry| {
+                let made = |u: &&Unanswered| u.may_have_made(folder, entry, self.capabilities());
+                let likely = unanswered.iter().any(made) || self.may_have_moved_here(overlay, folder, entry);
+                likely && overlay.by_id(&entry.id).is_none()
+            };
+            entries.into_iter().partition(ours)
         };
-        let (unsure, sure): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(ours);
-        (sure, unsure.into_iter().map(|entry| entry.id).collect())
+        let mut ids = Vec::new();
+        for entry in unsure {
+            match self.was_there_before(&entry)? {
+                true => sure.push(entry),
+                false => ids.push(entry.id),
+            }
+        }
+        Ok((sure, ids))
+    }
+
+    /// Whether an item is known from before, and so not made by a request that has no answer yet.
+    fn was_there_before(&self, entry: &Entry) -> Result<bool> {
+        Ok(self.capabilities().ids == IdScheme::Stable && self.catalog.by_id(&entry.id)?.is_some())
     }
 
     /// Where ids are paths, a move of ours whose answer has not come shows as a new item under the name that it is to have.
@@ -346,6 +358,9 @@ impl Vfs {
 
     /// Whether an entry may be what a request of ours has made whose answer has not come.
     pub(super) fn may_be_ours(&self, entry: &Entry) -> Result<bool> {
+        if self.was_there_before(entry)? {
+            return Ok(false);
+        }
         let folders = self.catalog.inos(&entry.parents)?;
         let guard = self.journal.lock();
         let overlay = guard.overlay();

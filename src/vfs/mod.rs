@@ -12,6 +12,7 @@ mod config;
 mod confirm;
 mod conflict;
 mod control;
+mod copies;
 mod deliveries;
 mod durable;
 mod error;

@@ -37,12 +37,9 @@ impl Vfs {
         }
         let folder = self.blocking(move |vfs| vfs.node(to)).await?;
         self.ensure_listed(&folder).await?;
-        match self.known_child(to, to_name).await? {
-            Some(target) if target.is_folder() => self.ensure_listed(&target).await?,
-            Some(target) if target.is_published() && mode == RenameMode::Replace => {
-                self.have_bytes_of(parent, name).await?;
-            }
-            Some(_) | None => {}
+        let target = self.known_child(to, to_name).await?;
+        if let Some(target) = target.as_ref().filter(|target| target.is_folder()) {
+            self.ensure_listed(target).await?;
         }
         let process = process_of(caller.pid);
         let from = Place {
@@ -53,6 +50,10 @@ impl Vfs {
             parent: to,
             name: to_name.clone(),
         };
+        let replaces = target.is_some_and(|target| target.is_published() && mode == RenameMode::Replace);
+        if replaces || self.vacated.lock().remembers(&to) {
+            self.have_bytes_of(parent, name).await?;
+        }
         let orphans = self
             .decide(Durability::Written, move |d| d.rename(&from, &to, mode, process))
             .await?;
@@ -64,7 +65,8 @@ impl Vfs {
 }
 
 impl Vfs {
-    /// What the store was to copy and is renamed over a file becomes the next version of that, which takes bytes.
+    /// What the store was to copy and is renamed over a file, or to where one was a moment ago, becomes the next version of
+    /// that, which takes bytes.
     async fn have_bytes_of(&self, parent: Ino, name: &Name) -> Result<()> {
         let source = self.known_child(parent, name).await?;
         let is_copy = |ino: Ino| self.journal.change(ino).is_some_and(|change| change.copy_of.is_some());

@@ -20,7 +20,7 @@ use super::{Error, Notice};
 /// How long memberships that were read directly count as known.
 const FRESH_FOR: Duration = Duration::from_secs(60);
 /// How long the rest of a file may take to arrive before it is sent again under another name.
-const FILL_DEADLINE: Duration = Duration::from_secs(600);
+pub(super) const FILL_DEADLINE: Duration = Duration::from_secs(600);
 
 fn local(operation: &'static str, item: &str, error: Error) -> StoreError {
     match error {
@@ -217,21 +217,19 @@ impl World for Vfs {
             }
             None => self.cache.body(remote),
         };
-        self.staged_copy(ino, &source).await.map_err(failed)
+        source.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
+        let size = source.size().unwrap_or(0);
+        let (copy, staged) = self.staged_copy(&source, size).await.map_err(failed)?;
+        if let Some(open) = self.opens.get(ino) {
+            // Its readers go on with the same bytes; the store's body stays with the asset.
+            open.set_body(copy);
+        }
+        Ok(staged)
     }
 
-    async fn copied(&self, ino: Ino, source: &KnownItem) -> Result<Staged, StoreError> {
-        let failed = |e: Error| local("keep a copy of", source.id.as_str(), e);
-        let from = source.clone();
-        let body = self
-            .blocking(move |vfs| vfs.body_to_copy(&from))
-            .await
-            .map_err(failed)?;
-        let staged = self.staged_copy(ino, &body).await;
-        if let Some(open) = self.opens.get(ino).filter(|_| staged.is_ok()) {
-            open.set_copying(None);
-        }
-        staged.map_err(failed)
+    async fn take_bytes(&self, ino: Ino, source: &KnownItem) -> Result<(), StoreError> {
+        let taken = self.take_own_bytes(ino, source).await;
+        taken.map_err(|e| local("keep a copy of", source.id.as_str(), e))
     }
 
     async fn took(
@@ -409,29 +407,6 @@ impl World for Vfs {
 }
 
 impl Vfs {
-    /// The bytes of a body as staged ones of a node.
-    async fn staged_copy(&self, ino: Ino, source: &Arc<crate::cache::Body>) -> super::Result<Staged> {
-        source.complete(FILL_DEADLINE).await?;
-        let copy = self.cache.new_dirty().await?;
-        self.copy_body(source, &copy, source.size().unwrap_or(0)).await?;
-        copy.sync().await?;
-        let body = copy.id().map(|id| id.to_string()).unwrap_or_default();
-        self.keep_staged(&body, &copy);
-        if let Some(open) = self.opens.get(ino) {
-            // Its readers go on with the same bytes; the store's body stays with the asset.
-            open.set_body(copy.clone());
-        }
-        let size = copy.size().unwrap_or(0);
-        Ok(Staged {
-            body,
-            size,
-            base: None,
-            phase: Phase::Closed,
-            whole: true,
-            generation: 1,
-        })
-    }
-
     /// The body of a file that was opened after its bytes had been sent by an earlier run of the program. Nobody has written
     /// to it since, or the journal would have something to send.
     fn opened_since(&self, ino: Ino, staged: &Staged) -> Option<(Arc<crate::cache::Body>, u64)> {
@@ -543,26 +518,6 @@ impl Vfs {
         let change = self.journal.change(ino);
         let placing = change.as_ref().and_then(|change| change.placing.as_ref());
         placing.is_none_or(|placing| placing.now.contains(place))
-    }
-
-    pub(super) async fn copy_body(
-        &self,
-        from: &Arc<crate::cache::Body>,
-        to: &Arc<crate::cache::Body>,
-        len: u64,
-    ) -> super::Result<()> {
-        let reader = crate::cache::Reader::new();
-        let mut at = 0;
-        while at < len {
-            let data = from.read(&reader, at, (len - at).min(1 << 20) as usize).await?;
-            if data.is_empty() {
-                break;
-            }
-            let got = data.len() as u64;
-            to.write(at, data).await?;
-            at += got;
-        }
-        Ok(())
     }
 
     /// Whether a staged body has the bytes of the clean one that is cached in full.

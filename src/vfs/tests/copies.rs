@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{ME, Rig, all_stores};
+use crate::journal::World;
 use crate::model::ItemId;
 use crate::store::memory as presets;
 use crate::store::memory::{Fault, Op};
@@ -266,5 +267,161 @@ async fn a_copy_survives_a_crash_and_knows_its_length() {
         rig.crash().await;
         assert_eq!(rig.at("e/a.txt").await.expect("there").size, 9);
         ends_with(&rig, &[("/d/a.txt", b"old bytes"), ("/e/a.txt", b"old bytes")]).await;
+    }
+}
+
+/// Made elsewhere and moved to a name that the same program has just freed: nothing was sent, and the old bytes came back.
+#[tokio::test]
+async fn a_copy_that_takes_a_name_up_again_is_the_next_version() {
+    for store in copying_stores() {
+        for aside in [false, true] {
+            let rig = rig(store.clone()).await;
+            rig.mkdir("f").await.expect("mkdir");
+            rig.write("e/a.txt", b"what is saved").await.expect("write");
+            rig.settle().await;
+            let before = id_of(&rig, "d/a.txt").await;
+            let first = async || match aside {
+                true => rig.rename("d/a.txt", "d/a.txt~").await,
+                false => rig.unlink("d/a.txt").await,
+            };
+            if aside {
+                first().await.expect("done");
+                rig.copy("e/a.txt", "f/a.txt").await.expect("copied");
+            } else {
+                rig.copy("e/a.txt", "f/a.txt").await.expect("copied");
+                rig.unlink("e/a.txt").await.expect("unlinked");
+                first().await.expect("done");
+            }
+            rig.rename("f/a.txt", "d/a.txt").await.expect("renamed");
+            if aside {
+                rig.unlink("d/a.txt~").await.expect("unlinked");
+                rig.unlink("e/a.txt").await.expect("unlinked");
+            }
+            ends_with(&rig, &[("/d/a.txt", b"what is saved")]).await;
+            assert_eq!(id_of(&rig, "d/a.txt").await, before, "aside: {aside}");
+        }
+    }
+}
+
+/// Its bytes are on the disk before what it is a copy of may go.
+#[tokio::test]
+async fn a_copy_that_is_written_to_keeps_its_bytes_when_the_daemon_dies() {
+    for store in copying_stores() {
+        let mut rig = rig(store).await;
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        rig.unlink("d/a.txt").await.expect("unlinked");
+        let ino = rig.at("e/a.txt").await.expect("there").ino;
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
+        rig.vfs.write(copy, 9, Bytes::from(", more")).await.expect("written");
+        rig.crash().await;
+        rig.settle().await;
+        assert_eq!(rig.read("e/a.txt").await.expect("read"), b"old bytes, more");
+        assert_eq!(rig.vfs.retry(None).await.expect("retried"), 1);
+        ends_with(&rig, &[("/e/a.txt", b"old bytes, more")]).await;
+    }
+}
+
+/// It had begun to fetch bytes for the copy when a program wrote to that: the body was changed under the program.
+#[tokio::test]
+async fn a_copy_that_is_written_to_is_left_alone() {
+    for store in copying_stores() {
+        let rig = rig(store).await;
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        let ino = rig.at("e/a.txt").await.expect("there").ino;
+        let source = rig.vfs.journal.change(ino).and_then(|change| change.copy_of.clone());
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
+        rig.vfs.write(copy, 0, Bytes::from("OLD")).await.expect("written");
+        let taken = World::take_bytes(&rig.vfs, ino, &source.expect("a copy")).await;
+        taken.expect("nothing to be done");
+        rig.vfs.write(copy, 9, Bytes::from(", more")).await.expect("written");
+        rig.vfs.flush(ME, copy).await.expect("flushed");
+        rig.vfs.release(copy).await;
+        ends_with(&rig, &[("/d/a.txt", b"old bytes"), ("/e/a.txt", b"OLD bytes, more")]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_written_anew_without_a_look_at_what_it_was_to_be() {
+    for store in copying_stores() {
+        let mut rig = rig(store).await;
+        rig.crash_without_cache().await;
+        rig.names("d").await;
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        rig.write("e/a.txt", b"another").await.expect("written");
+        assert_eq!(rig.store.faults().calls(Op::Read), 0);
+        ends_with(&rig, &[("/d/a.txt", b"old bytes"), ("/e/a.txt", b"another")]).await;
+        assert_eq!(rig.store.faults().calls(Op::Copy), 0);
+    }
+}
+
+/// Others had removed it, and nobody had heard of that here: the uploader asked for its bytes without end.
+#[tokio::test]
+async fn what_others_have_removed_before_it_was_copied_holds_nothing_up() {
+    for store in copying_stores() {
+        let mut rig = rig(store).await;
+        rig.crash_without_cache().await;
+        rig.names("d").await;
+        let id = id_of(&rig, "d/a.txt").await;
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        rig.store.remote().remove(&id).expect("removed");
+        rig.settle().await;
+        rig.unlink("d/a.txt").await.expect("unlinked");
+        rig.settle().await;
+        let asked = rig.store.faults().calls_total();
+        assert!(asked < 60, "{asked} requests");
+        assert_eq!(rig.vfs.attention().await.expect("a list").len(), 1, "the copy");
+        assert!(rig.stored().keys().all(|path| !path.ends_with("a.txt")));
+    }
+}
+
+/// Where ids are paths, what is copied may be on its way to another one.
+#[tokio::test]
+async fn a_copy_of_what_is_being_moved_is_one_of_what_it_becomes() {
+    for store in copying_stores() {
+        let mut rig = rig(store).await;
+        rig.crash_without_cache().await;
+        rig.names("d").await;
+        let faults = rig.store.faults();
+        let before = faults.calls(Op::Relocate) + faults.calls(Op::Replace);
+        faults.inject(Op::Relocate, 1, Fault::Wait);
+        faults.inject(Op::Replace, 1, Fault::Wait);
+        rig.rename("d/a.txt", "d/b.txt").await.expect("renamed");
+        for _ in 0..1000 {
+            if rig.store.faults().calls(Op::Relocate) + rig.store.faults().calls(Op::Replace) > before {
+                break;
+            }
+            rig.clock.advance(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig.copy("d/b.txt", "e/b.txt").await.expect("copied");
+        rig.unlink("d/b.txt").await.expect("unlinked");
+        rig.store.faults().clear();
+        rig.store.faults().release();
+        ends_with(&rig, &[("/e/b.txt", b"old bytes")]).await;
+    }
+}
+
+/// Its folder waits for the user, and so did every save of the file that was copied into it.
+#[tokio::test]
+async fn a_copy_behind_what_is_parked_holds_nothing_up() {
+    for store in copying_stores() {
+        let rig = rig(store).await;
+        let refused = Fault::Fail(ErrorKind::Denied, Retry::Never);
+        rig.store.faults().inject(Op::CreateFolder, 1, refused);
+        rig.mkdir("p").await.expect("mkdir");
+        rig.copy("d/a.txt", "p/a.txt").await.expect("copied");
+        rig.write("d/a.txt", b"new").await.expect("written");
+        rig.settle().await;
+        assert_eq!(rig.stored()["/d/a.txt"].as_deref(), Some(&b"new"[..]));
+        rig.vfs.retry(None).await.expect("retried");
+        ends_with(&rig, &[("/d/a.txt", b"new"), ("/p/a.txt", b"old bytes")]).await;
     }
 }

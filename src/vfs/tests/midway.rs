@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Rig, all_stores};
+use crate::model::{ItemId, Kind};
 use crate::store::memory::{Fault, Op};
 use crate::store::{Capabilities, CreateFolder, ErrorKind, MoveFolder, Retry};
 
@@ -126,6 +127,16 @@ async fn sending(store: Capabilities, is_new: bool, fault: Fault) -> Rig {
     panic!("it is never sent");
 }
 
+/// How many files are in a folder of the store, also under one name.
+fn count(rig: &Rig, folder: &ItemId) -> usize {
+    let children = rig.store.remote().children(folder);
+    let each = children.iter().map(|entry| match entry.kind {
+        Kind::File => 1,
+        Kind::Folder => count(rig, &entry.id),
+    });
+    each.sum()
+}
+
 async fn ends_with(rig: &Rig, files: &[(&str, &[u8])], label: &str) {
     rig.settle().await;
     let waiting = rig.vfs.attention().await.expect("a list");
@@ -136,6 +147,11 @@ async fn ends_with(rig: &Rig, files: &[(&str, &[u8])], label: &str) {
         .filter_map(|(path, bytes)| Some((path.as_str(), bytes.as_deref()?)))
         .collect();
     assert_eq!(held, files, "{label}");
+    assert_eq!(
+        count(rig, &rig.store.remote().root()),
+        files.len(),
+        "{label}: of each one"
+    );
     assert_eq!(rig.tree().await, stored, "{label}");
 }
 

@@ -146,3 +146,29 @@ async fn a_save_goes_into_a_folder_that_nobody_has_listed() {
         assert_eq!(remote.children(&folder.id).len(), 1);
     }
 }
+
+/// A save after it was given up: what the one before it had replaced stayed beside that for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_replaced_goes_although_the_next_version_is_given_up() {
+    for store in stores() {
+        let (rig, _) = rig(store).await;
+        save_beside(&rig, NEW).await;
+        let refused = Fault::Fail(ErrorKind::Denied, Retry::Never);
+        rig.store.faults().always(Op::Create, refused);
+        rig.write("a.txt", b"another one").await.expect("write");
+        let parked = loop {
+            rig.clock.advance(Duration::from_secs(30));
+            rig.rest().await;
+            let waiting = rig.vfs.attention().await.expect("a list");
+            if let Some(item) = waiting.iter().find(|item| item.state == "parked") {
+                break item.id.expect("a number");
+            }
+        };
+        rig.vfs.discard(parked).await.expect("discarded");
+        rig.store.faults().clear();
+        rig.clock.advance(Duration::from_secs(400));
+        rig.settle().await;
+        assert_eq!(held(&rig), [("a.txt".to_owned(), NEW.to_vec())]);
+        assert_eq!(rig.read("a.txt").await.expect("read"), NEW);
+    }
+}
