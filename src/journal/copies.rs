@@ -85,15 +85,32 @@ impl Uploader {
     /// is parked when nobody has its bytes any more.
     pub async fn take_bytes(&self, copy: Ino) -> Result<(), StoreError> {
         let change = self.journal.change(copy);
-        let Some(source) = change.as_ref().and_then(|change| change.copy_of.as_ref()) else {
+        let Some((change, source)) = change.as_ref().and_then(|c| Some((c, c.copy_of.as_ref()?))) else {
             return Ok(());
         };
         match self.world.take_bytes(copy, source).await {
+            // It may be on its way to another path.
+            Err(error) if self.unsure_above(change, std::iter::once(&source.id)).is_some() => Err(error),
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
-                self.park(copy, LOST.into());
+                self.give_up_copy(copy, source);
                 Ok(())
             }
             taken => taken,
         }
+    }
+
+    /// Parks a copy that nobody can make, if it is still to be one.
+    fn give_up_copy(&self, copy: Ino, source: &KnownItem) {
+        let is_it = |now: &Change| now.copy_of.as_ref() == Some(source) && now.staged.is_none();
+        if !self.journal.change(copy).is_some_and(|now| is_it(&now)) {
+            return;
+        }
+        self.world.problem(copy, LOST);
+        self.update(copy, Durability::Synced, |now| {
+            if is_it(now) {
+                now.last_error = Some(LOST.into());
+                now.state = State::Parked { reason: LOST.into() };
+            }
+        });
     }
 }

@@ -299,10 +299,11 @@ impl Guard<'_> {
     }
 
     /// Applies changes to the tree and hands them to the disk, in this order for everybody.
-    pub fn commit(&mut self, mut writes: Vec<Write>, durability: Durability) -> Ticket {
-        let mut rekeyed = Vec::new();
-        for write in &writes {
-            match write {
+    pub fn commit(&mut self, writes: Vec<Write>, durability: Durability) -> Ticket {
+        let mut all = Vec::with_capacity(writes.len());
+        for write in writes {
+            let mut rekeyed = Vec::new();
+            match &write {
                 Write::Put(change) => self.overlay.put((**change).clone()),
                 Write::Drop(ino) => {
                     self.overlay.remove(*ino);
@@ -310,7 +311,7 @@ impl Guard<'_> {
                 Write::Attr(ino, attr) => {
                     self.journal.attributes.write().insert(*ino, (**attr).clone());
                 }
-                Write::Rekey(old, new) => rekeyed.extend(self.overlay.rekey(old, new)),
+                Write::Rekey(old, new) => rekeyed = self.overlay.rekey(old, new),
                 Write::Identify(..)
                 | Write::Bind(_)
                 | Write::Unbind(..)
@@ -320,9 +321,11 @@ impl Guard<'_> {
                 | Write::Release(_)
                 | Write::Meta(..) => {}
             }
+            all.push(write);
+            // Before what comes later in the same commit, which may be about the same nodes.
+            all.extend(rekeyed.into_iter().map(|change| Write::Put(Box::new(change))));
         }
-        writes.extend(rekeyed.into_iter().map(|change| Write::Put(Box::new(change))));
-        let ticket = self.journal.writer.send(writes, durability);
+        let ticket = self.journal.writer.send(all, durability);
         self.journal.moved.send_modify(|n| *n += 1);
         self.journal.wake();
         ticket
@@ -411,6 +414,40 @@ mod tests {
             now,
             "the disk has the same"
         );
+    }
+
+    /// The disk ended with the change as it was before the commit that had moved it.
+    #[test]
+    fn a_commit_that_gives_an_item_another_path_ends_alike_in_memory_and_on_the_disk() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let (old, new) = (ItemId::new("file:/d/a"), ItemId::new("file:/d/b"));
+        let mut moved = named(Ino(100), "b");
+        moved.id = Some(old.clone());
+        let mut copy = named(Ino(101), "copy");
+        copy.copy_of = Some(crate::journal::KnownItem {
+            id: old.clone(),
+            version: None,
+            size: None,
+        });
+        let put = |change: &Change| Write::Put(Box::new(change.clone()));
+        let first = journal.write(vec![put(&moved), put(&copy)], Durability::Synced);
+        first.wait_blocking().expect("written");
+        moved.id = Some(new.clone());
+        moved.attempts = 7;
+        let writes = vec![
+            Write::Identify(Ino(100), new.clone()),
+            Write::Rekey(old, new.clone()),
+            put(&moved),
+        ];
+        let second = journal.write(writes, Durability::Synced);
+        second.wait_blocking().expect("written");
+        let changes = |journal: &Journal| [100, 101].map(|ino| journal.change(Ino(ino)).expect("there"));
+        let before = changes(&journal);
+        assert_eq!(*before[0], moved);
+        assert_eq!(before[1].copy_of.as_ref().map(|source| &source.id), Some(&new));
+        drop(journal);
+        assert_eq!(changes(&Journal::open(dir.path()).expect("opens")), before);
     }
 
     fn binding(account: &str) -> Binding {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Body, Keep, Reader};
+use crate::cache::{Body, BodyState, Keep, Reader};
 use crate::journal::{Change, Durability, KnownItem, Phase, Staged, State, Write};
 use crate::model::{Entry, Ino, Kind};
 
@@ -11,10 +11,12 @@ use super::handles::FileHandle;
 use super::opens::{Copying, OpenFile, Writing};
 use super::vfs::{Inner, Vfs};
 use super::world::FILL_DEADLINE;
-use super::{Caller, Fh, Result};
+use super::{Caller, Error, Fh, Result};
 
 /// Bytes copied by one call of copy_file_range: programs go on with the next.
 const COPY_STEP_BYTES: u64 = 8 << 20;
+/// How often a copy is begun anew because what is copied is written to.
+const COPIES_MAX: usize = 3;
 
 impl Vfs {
     /// Copies inside the mount. A whole clean file into an empty new one of the same name is left to the store, where
@@ -145,64 +147,78 @@ impl Vfs {
     /// Before a copy that was left to the store is written to, it gets bytes of its own, as far as it has come. Called with
     /// its turn taken.
     pub(super) async fn materialise(&self, file: &Arc<OpenFile>, keep: Keep) -> Result<()> {
-        let source = file.body();
-        let upto = match (keep, file.copying()) {
-            (Keep::Nothing, _) => 0,
-            (_, Some(copying)) => copying.upto,
-            (_, None) => source.size().unwrap_or(0),
+        let mut tries = 1..COPIES_MAX;
+        let (own, mut staged) = loop {
+            let source = file.body();
+            let upto = match (keep, file.copying()) {
+                (Keep::Nothing, _) => 0,
+                (_, Some(copying)) => copying.upto,
+                (_, None) => source.size().unwrap_or(0),
+            };
+            match self.staged_copy(&source, upto).await {
+                // Its source is being written to: it reads from elsewhere by now.
+                Err(Error::Stale) if tries.next().is_some() => {}
+                copied => break copied?,
+            }
         };
-        let (own, mut staged) = self.staged_copy(&source, upto).await?;
         // As of any file that is being changed.
         staged.phase = Phase::Open;
         let ino = file.ino;
         // What it is a copy of may go from then on: the bytes and the word of them are on the disk by then.
-        self.decide(Durability::Synced, move |d| {
-            if let Some(change) = d.overlay().get(ino) {
-                let change = Change {
-                    copy_of: None,
-                    staged: Some(staged),
-                    ..Change::clone(change)
-                };
-                d.write(Write::Put(Box::new(change)));
+        let noted = self.decide(Durability::Synced, move |d| {
+            let is_promise = |now: &&Arc<Change>| now.copy_of.is_some() && now.id.is_none();
+            let Some(now) = d.overlay().get(ino).filter(is_promise).cloned() else {
+                // Made in the meantime, or gone: the writing tells the journal by itself.
+                return Ok(None);
+            };
+            d.write(with_bytes(&now, staged));
+            Ok(now.staged.clone())
+        });
+        let replaced = match noted.await {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                self.discard_body(&own).await?;
+                return Err(error);
             }
-            Ok(())
-        })
-        .await?;
+        };
         file.set_body(own);
         file.set_copying(None);
         file.set_writing(Writing::Not);
+        self.drop_body(replaced.map(|staged| staged.body)).await;
         Ok(())
     }
 
     /// What the store was to copy becomes staged bytes, unless something else has become of the node meanwhile.
     pub(super) async fn take_own_bytes(&self, ino: Ino, source: &KnownItem) -> Result<()> {
-        let asked = source.clone();
-        let from = self.blocking(move |vfs| vfs.body_to_copy(&asked)).await?;
-        from.complete(FILL_DEADLINE).await?;
-        let (own, staged) = self.staged_copy(&from, from.size().unwrap_or(0)).await?;
+        let mut tries = 1..COPIES_MAX;
+        let (own, staged) = loop {
+            let asked = source.clone();
+            let from = self.blocking(move |vfs| vfs.body_to_copy(&asked)).await?;
+            from.complete(FILL_DEADLINE).await?;
+            match self.staged_copy(&from, from.size().unwrap_or(0)).await {
+                Err(Error::Stale) if tries.next().is_some() => {}
+                copied => break copied?,
+            }
+        };
         let open = self.opens.get(ino);
         let _turn = match &open {
             // A program that begins to write to it does so before, or afterwards.
             Some(open) => Some(open.turn.lock().await),
             None => None,
         };
-        let (source, body) = (source.clone(), staged.body.clone());
+        let source = source.clone();
         let taken = self.decide(Durability::Synced, move |d| {
             let is_it = |now: &&Arc<Change>| now.copy_of.as_ref() == Some(&source) && now.staged.is_none();
-            let Some(now) = d.overlay().get(ino).filter(is_it) else {
+            let Some(now) = d.overlay().get(ino).filter(is_it).cloned() else {
                 return Ok(false);
             };
-            let change = Change {
-                copy_of: None,
-                staged: Some(staged),
-                ..Change::clone(now)
-            };
-            d.write(Write::Put(Box::new(change)));
+            d.write(with_bytes(&now, staged));
             Ok(true)
         });
-        if !taken.await? {
-            self.drop_body(Some(body)).await;
-            return Ok(());
+        let taken = taken.await;
+        if !matches!(taken, Ok(true)) {
+            self.discard_body(&own).await?;
+            return taken.map(drop);
         }
         if let Some(open) = self.opens.get(ino).filter(|open| open.copying().is_some()) {
             open.set_body(own);
@@ -211,14 +227,21 @@ impl Vfs {
         Ok(())
     }
 
-    /// The first bytes of a body as staged ones, durable and complete.
+    /// The first bytes of a body as staged ones, durable and complete; [`Error::Stale`] when a program has begun to write to
+    /// what was clean.
     pub(super) async fn staged_copy(&self, source: &Arc<Body>, len: u64) -> Result<(Arc<Body>, Staged)> {
         let copy = self.cache.new_dirty().await?;
         let copied = async {
             self.copy_body(source, &copy, len).await?;
             Ok(copy.sync().await?)
         };
-        if let Err(error) = copied.await {
+        let was_clean = is_clean(source);
+        let copied = match copied.await {
+            // What was to be copied is being written to.
+            Ok(()) if was_clean && !is_clean(source) => Err(Error::Stale),
+            copied => copied,
+        };
+        if let Err(error) = copied {
             self.discard_body(&copy).await?;
             return Err(error);
         }
@@ -252,13 +275,24 @@ impl Vfs {
 
     /// What reads from a body that is about to be written to, as the copy that the store is to make of it, goes on with what
     /// the store has.
-    pub(super) async fn part_copies(&self, written: &Arc<Body>) -> Result<()> {
+    pub(super) async fn part_copies(&self, written: &Arc<Body>) {
         for copy in self.opens.copies_in(written) {
-            let ino = copy.ino;
-            let node = self.blocking(move |vfs| vfs.node(ino)).await?;
-            copy.set_body(self.body_of(&node).await?);
+            match self.body_apart(&copy).await {
+                Ok(body) => copy.set_body(body),
+                Err(error) => tracing::warn!(ino = copy.ino.0, "a copy goes on with what is written now: {error}"),
+            }
         }
-        Ok(())
+    }
+
+    async fn body_apart(&self, copy: &Arc<OpenFile>) -> Result<Arc<Body>> {
+        let ino = copy.ino;
+        if let Ok(node) = self.blocking(move |vfs| vfs.node(ino)).await {
+            return self.body_of(&node).await;
+        }
+        // It has left the tree before it was made.
+        let source = copy.copying().ok_or(Error::Stale)?.source;
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&source)?)).await?;
+        Ok(self.cache.body(&known.ok_or(Error::Stale)?.entry))
     }
 }
 
@@ -283,6 +317,19 @@ impl Inner {
         let same_name = to.first().is_some_and(|place| place.name.to_store() == entry.name);
         Ok((same_name || !self.capabilities().copy_keeps_name).then_some(entry))
     }
+}
+
+fn is_clean(body: &Body) -> bool {
+    !matches!(body.state(), BodyState::Dirty { .. })
+}
+
+/// A copy that was left to the store as a file with bytes of its own.
+fn with_bytes(promise: &Change, staged: Staged) -> Write {
+    Write::Put(Box::new(Change {
+        copy_of: None,
+        staged: Some(staged),
+        ..promise.clone()
+    }))
 }
 
 /// Whether a file is to be made in the store and is empty so far, and is not to become the next version of another one.

@@ -277,7 +277,7 @@ impl Vfs {
         let body = file.body();
         if !matches!(body.state(), BodyState::Dirty { .. }) {
             body.make_dirty(keep).await?;
-            self.part_copies(&body).await?;
+            self.part_copies(&body).await;
         }
         if !file.is_ghost() {
             self.mark_dirty(file).await?;

@@ -339,9 +339,16 @@ impl Vfs {
         Ok((sure, ids))
     }
 
-    /// Whether an item is known from before, and so not made by a request that has no answer yet.
+    /// Whether an item is known from before, and so not made by a request that has no answer yet. What the catalog alone knows
+    /// may be the result of one that the journal has not heard of.
     fn was_there_before(&self, entry: &Entry) -> Result<bool> {
-        Ok(self.capabilities().ids == IdScheme::Stable && self.catalog.by_id(&entry.id)?.is_some())
+        if self.capabilities().ids != IdScheme::Stable {
+            return Ok(false);
+        }
+        match self.catalog.by_id(&entry.id)? {
+            Some(known) => Ok(self.journal.item(known.ino)?.as_ref() == Some(&entry.id)),
+            None => Ok(false),
+        }
     }
 
     /// Where ids are paths, a move of ours whose answer has not come shows as a new item under the name that it is to have.

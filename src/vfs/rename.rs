@@ -50,8 +50,14 @@ impl Vfs {
             parent: to,
             name: to_name.clone(),
         };
-        let replaces = target.is_some_and(|target| target.is_published() && mode == RenameMode::Replace);
-        if replaces || self.vacated.lock().remembers(&to) {
+        let becomes_another = match &target {
+            Some(target) => target.is_published() && mode == RenameMode::Replace,
+            None => {
+                let (now, window) = (self.clock.now(), self.config.quiet);
+                self.vacated.lock().would_reclaim(&to, process, now, window)
+            }
+        };
+        if becomes_another {
             self.have_bytes_of(parent, name).await?;
         }
         let orphans = self
@@ -276,6 +282,10 @@ impl Decision<'_, '_> {
             self.reclaim(change, to, process)?;
             return Ok(Vec::new());
         };
+        if target.is_published() && change.copy_of.is_some() {
+            // It was published at this very moment: the bytes for that are fetched first.
+            return Err(Error::Stale);
+        }
         if target.is_published() && source.kind == Kind::File && change.staged.is_some() {
             let old = target.change_or_new(self);
             let places = self.vfs.places(&target)?;

@@ -39,6 +39,12 @@ impl Vacated {
         }
     }
 
+    /// Whether this process would get an answer from [`Self::reclaim`].
+    pub fn would_reclaim(&self, place: &Place, process: u32, now: Timestamp, window: Duration) -> bool {
+        let leaving = self.0.get(place);
+        leaving.is_some_and(|leaving| leaving.process == process && now.since(leaving.at) <= window)
+    }
+
     /// Whether `place` was left lately.
     pub fn remembers(&self, place: &Place) -> bool {
         self.0.contains_key(place)
@@ -73,6 +79,9 @@ mod tests {
         let at = Timestamp::from_secs(100);
         let mut vacated = Vacated::default();
         vacated.left(place.clone(), Ino(7), 42, at, window);
+        assert!(!vacated.would_reclaim(&place, 43, at, window));
+        assert!(vacated.would_reclaim(&place, 42, at.plus(window), window));
+        assert!(!vacated.would_reclaim(&place, 42, Timestamp::from_secs(103), window));
         assert_eq!(vacated.reclaim(&place, 43, at, window), None);
         assert_eq!(vacated.reclaim(&place, 42, at.plus(window), window), Some(Ino(7)));
         assert_eq!(vacated.reclaim(&place, 42, at, window), None);

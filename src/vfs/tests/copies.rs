@@ -425,3 +425,90 @@ async fn a_copy_behind_what_is_parked_holds_nothing_up() {
         ends_with(&rig, &[("/d/a.txt", b"new"), ("/p/a.txt", b"old bytes")]).await;
     }
 }
+
+/// A copy that was removed before it was made, and is still read: a write to what it is a copy of was refused.
+#[tokio::test]
+async fn who_reads_a_removed_copy_hinders_nobody_and_reads_on() {
+    for store in copying_stores() {
+        let rig = rig(store).await;
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        let how = OpenHow {
+            read: true,
+            ..OpenHow::default()
+        };
+        let ino = rig.at("e/a.txt").await.expect("there").ino;
+        let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
+        rig.unlink("e/a.txt").await.expect("unlinked");
+        rig.write("d/a.txt", b"new bytes").await.expect("written");
+        assert_eq!(rig.vfs.read(copy, 0, 100).await.expect("read"), "old bytes");
+        rig.vfs.release(copy).await;
+        ends_with(&rig, &[("/d/a.txt", b"new bytes")]).await;
+    }
+}
+
+/// Only where it becomes the next version of another file does it take bytes: not because a name was free once.
+#[tokio::test]
+async fn a_copy_is_renamed_without_its_bytes() {
+    for store in copying_stores() {
+        let mut rig = rig(store).await;
+        rig.write("d/b.txt", b"to be removed").await.expect("write");
+        rig.settle().await;
+        rig.crash_without_cache().await;
+        rig.names("d").await;
+        rig.unlink("d/b.txt").await.expect("unlinked");
+        rig.clock.advance(Duration::from_secs(100));
+        rig.rest().await;
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        let other = crate::vfs::Caller { pid: 1, ..ME };
+        rig.rename_as(other, "e/a.txt", "d/b.txt", RenameMode::NoReplace)
+            .await
+            .expect("renamed");
+        assert_eq!(rig.store.faults().calls(Op::Read), 0);
+        ends_with(&rig, &[("/d/a.txt", b"old bytes"), ("/d/b.txt", b"old bytes")]).await;
+    }
+}
+
+/// The store made it while a program began to write to it: the save is based on what was made.
+#[tokio::test]
+async fn a_copy_that_is_made_while_it_is_written_to_is_saved_as_its_next_version() {
+    for store in copying_stores() {
+        let mut rig = rig(store).await;
+        rig.crash_without_cache().await;
+        rig.names("d").await;
+        rig.store.faults().inject(Op::Copy, 1, Fault::Wait);
+        rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
+        for _ in 0..1000 {
+            if rig.store.faults().calls(Op::Copy) > 0 {
+                break;
+            }
+            rig.clock.advance(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let ino = rig.at("e/a.txt").await.expect("there").ino;
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
+        rig.store.faults().inject(Op::Read, 1, Fault::Wait);
+        let write = rig.vfs.write(copy, 9, Bytes::from(", more"));
+        let made = async {
+            // While the bytes are on their way the answer comes.
+            rig.store.faults().release();
+            for _ in 0..200 {
+                rig.rest().await;
+                rig.store.faults().release();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let (written, ()) = tokio::join!(write, made);
+        written.expect("written");
+        rig.vfs.flush(ME, copy).await.expect("flushed");
+        rig.vfs.release(copy).await;
+        let change = rig.vfs.journal.change(ino).expect("to be sent");
+        if let (Some(_), Some(staged)) = (&change.id, &change.staged) {
+            assert!(staged.base.is_some(), "others' changes would not be noticed");
+        }
+        ends_with(&rig, &[("/d/a.txt", b"old bytes"), ("/e/a.txt", b"old bytes, more")]).await;
+    }
+}
