@@ -84,6 +84,8 @@ pub(super) struct State {
     pub(super) jobs: usize,
     /// How often the whole did not fit its checksum.
     pub(super) corrupt: u32,
+    /// How often a check of the whole was begun: one that is overtaken by the next has no say.
+    pub(super) checks: u64,
     pub(super) failures: VecDeque<Failure>,
     pub(super) failures_seen: u64,
     /// Blocks that were asked for ahead of readers and that nobody has read yet.
@@ -120,6 +122,7 @@ impl State {
             hashed: None,
             jobs: 0,
             corrupt: 0,
+            checks: 0,
             failures: VecDeque::new(),
             failures_seen: 0,
             ahead: BTreeSet::new(),

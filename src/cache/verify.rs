@@ -12,7 +12,7 @@ use super::body::Body;
 use super::error::Result;
 use super::map::{BlockMap, Slot, digest};
 use super::state::{Content, OpenFile, Phase};
-use super::stats::{Counters, count};
+use super::stats::count;
 
 /// Bodies up to this size are not synced when they have arrived: their blocks are checked when they are opened again,
 /// which is cheaper than a sync for each of a folder of small files.
@@ -21,8 +21,10 @@ const UNSYNCED_BYTES_MAX: u64 = 1 << 20;
 pub(super) const CHECKED_FIRST_BYTES_MAX: u64 = 4 << 20;
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Checks the unverified blocks in `bytes` against their digests; those that do not fit count as missing. Blocks.
-pub(super) fn check_blocks(file: &OpenFile, map: &mut BlockMap, bytes: Range<u64>, counters: &Counters) -> Result<()> {
+/// Checks the unverified blocks in `bytes` against their digests; those that do not fit count as missing, and are answered.
+/// Blocks.
+pub(super) fn check_blocks(file: &OpenFile, map: &mut BlockMap, bytes: Range<u64>) -> Result<Vec<usize>> {
+    let mut damaged = Vec::new();
     for block in map.covering(&bytes) {
         if map.slot(block) != Slot::Unverified {
             continue;
@@ -30,13 +32,13 @@ pub(super) fn check_blocks(file: &OpenFile, map: &mut BlockMap, bytes: Range<u64
         let slot = match fits(file, map.range(block), map.digest(block))? {
             true => Slot::Present,
             false => {
-                count(&counters.healed, 1);
+                damaged.push(block);
                 Slot::Missing
             }
         };
         map.set(block, slot);
     }
-    Ok(())
+    Ok(damaged)
 }
 
 fn fits(open: &OpenFile, range: Range<u64>, wanted: u128) -> Result<bool> {
@@ -93,7 +95,7 @@ impl Body {
             }
         };
         let blocks = map.covering(bytes);
-        check_blocks(&open, &mut map, bytes.clone(), &self.shared.counters)?;
+        check_blocks(&open, &mut map, bytes.clone())?;
         let mut state = self.state.lock();
         if state.is_clean() {
             let mut all_fit = true;
@@ -101,7 +103,10 @@ impl Body {
                 for block in blocks.filter(|block| map.slot(*block) != Slot::Unverified) {
                     if ours.slot(block) == Slot::Unverified {
                         ours.set(block, map.slot(block));
-                        all_fit &= map.slot(block) == Slot::Present;
+                        if map.slot(block) == Slot::Missing {
+                            count(&self.shared.counters.healed, 1);
+                            all_fit = false;
+                        }
                     }
                 }
             }
@@ -124,6 +129,7 @@ impl Body {
             let unverified = state.map().is_some_and(BlockMap::has_unverified);
             let must_check = has_checksum || unverified || state.size > UNSYNCED_BYTES_MAX;
             state.phase = if must_check { Phase::Verifying } else { Phase::Complete };
+            state.checks += 1;
             must_check
         };
         self.changed.notify_waiters();
@@ -150,17 +156,17 @@ impl Body {
 
     /// Checks a body that has arrived as a whole, and makes it durable. Blocks.
     fn verify_now(self: &Arc<Self>) -> Result<()> {
-        let (open, entry, id, mut map) = {
+        let (open, entry, id, mut map, number) = {
             let state = self.state.lock();
             match (&state.file, &state.entry, state.id, state.map()) {
                 (Some(open), Some(entry), Some(id), Some(map)) if matches!(state.phase, Phase::Verifying) => {
-                    (open.clone(), entry.clone(), id, map.clone())
+                    (open.clone(), entry.clone(), id, map.clone(), state.checks)
                 }
                 _ => return Ok(()),
             }
         };
         let size = map.size();
-        check_blocks(&open, &mut map, 0..size, &self.shared.counters)?;
+        let damaged = check_blocks(&open, &mut map, 0..size)?;
         let fits = !map.is_whole() || checksum_fits(&open, size, entry.checksum.as_ref())?;
         let synced = size > UNSYNCED_BYTES_MAX;
         if synced && map.is_whole() && fits {
@@ -170,12 +176,18 @@ impl Body {
         let _io = self.io.lock();
         {
             let mut state = self.state.lock();
-            if !matches!(state.phase, Phase::Verifying) {
+            if !matches!(state.phase, Phase::Verifying) || state.checks != number {
                 return Ok(());
             }
             if !fits {
                 return self.refuse(&mut state, &entry.id);
             }
+            // A read may have found the same ones.
+            let is_new = |block: &&usize| state.map().is_none_or(|known| known.slot(**block) == Slot::Unverified);
+            count(
+                &self.shared.counters.healed,
+                damaged.iter().filter(is_new).count() as u64,
+            );
             let whole = map.is_whole();
             state.content = Content::Known(map);
             state.phase = if whole { Phase::Complete } else { Phase::Filling };
