@@ -48,7 +48,12 @@ pub(super) fn place(
     {
         return Ok(());
     }
-    let local = free_name(tx, parent, item)?;
+    let natural = Name::from_store(&item.store_name);
+    let gives_way = |other: Item| names.gives_way(parent, &other.id);
+    let local = match owner(tx, parent, &natural)?.is_some_and(gives_way) && !names.gives_way(parent, &item.id) {
+        true => natural,
+        false => free_name(tx, parent, item)?,
+    };
     take(tx, parent, item, bound.map(|b| b.local), local, diff)
 }
 

@@ -176,6 +176,7 @@ fn rename_all(
             store_name: &member.item.store_name,
             forced: names.bound(parent, &member.item.id),
             bound: member.bound.clone(),
+            gives_way: names.gives_way(parent, &member.item.id),
         })
         .collect();
     let locals = assign(&slots, is_taken);

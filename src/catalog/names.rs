@@ -36,6 +36,13 @@ pub trait Bindings {
         let (_, _, _) = (parent, child, name);
         false
     }
+
+    /// Whether the caller shows `child` elsewhere than the store has it, so that any other child of `parent` may have its
+    /// name.
+    fn gives_way(&self, parent: &ItemId, child: &ItemId) -> bool {
+        let (_, _) = (parent, child);
+        false
+    }
 }
 
 /// No names of the user's own.
@@ -64,6 +71,8 @@ pub struct Slot<'a> {
     pub forced: Option<Binding>,
     /// The name it has had so far.
     pub bound: Option<Binding>,
+    /// Whether every other child's claim comes first.
+    pub gives_way: bool,
 }
 
 /// Names for all children of one folder, in the order of `slots`: valid, distinct, and independent of that order.
@@ -72,7 +81,8 @@ pub struct Slot<'a> {
 /// who comes too late gets its key before the extension. `is_taken` tells names that are not free for an item.
 pub fn assign(slots: &[Slot<'_>], is_taken: &dyn Fn(&ItemId, &Name) -> bool) -> Vec<Name> {
     let mut order: Vec<usize> = (0..slots.len()).collect();
-    order.sort_by(|&a, &b| by_age(slots[a].id, slots[b].id));
+    let first = |i: usize| slots[i].gives_way;
+    order.sort_by(|&a, &b| first(a).cmp(&first(b)).then_with(|| by_age(slots[a].id, slots[b].id)));
     let mut names: Vec<Option<Name>> = vec![None; slots.len()];
     let mut taken: HashSet<Name> = HashSet::with_capacity(slots.len());
     for claim in [forced_claim, bound_claim, natural_claim] {
@@ -173,6 +183,7 @@ mod tests {
         Slot {
             id,
             store_name,
+            gives_way: false,
             forced: None,
             bound: None,
         }
@@ -199,6 +210,14 @@ mod tests {
             names(&[slot(&new, "hero.jpg"), slot(&old, "hero.jpg")]),
             ["hero (100).jpg", "hero.jpg"]
         );
+    }
+
+    #[test]
+    fn of_two_equal_names_who_gives_way_loses_it() {
+        let (old, new) = (ItemId::of("file", 99), ItemId::of("file", 100));
+        let mut leaves = slot(&old, "hero.jpg");
+        leaves.gives_way = true;
+        assert_eq!(names(&[leaves, slot(&new, "hero.jpg")]), ["hero (99).jpg", "hero.jpg"]);
     }
 
     #[test]

@@ -126,15 +126,25 @@ impl Uploader {
         Ok(())
     }
 
-    /// Where ids are paths, a move whose answer was lost has taken the old id away: what is at its new place?
-    pub(super) async fn moved_already(&self, entry: &Entry, to: &Placement) -> Result<Option<Entry>, StoreError> {
+    /// Where ids are paths, a move whose answer was lost has taken the old id away: what is at its new place? `known` is what
+    /// was moved, as far as that is known.
+    pub(super) async fn moved_already(
+        &self,
+        kind: Kind,
+        known: Option<&Entry>,
+        to: &Placement,
+    ) -> Result<Option<Entry>, StoreError> {
         let Some(folder) = to.parents.first() else {
             return Ok(None);
         };
+        let has_its_bytes = |found: &Entry| {
+            known.is_none_or(|known| {
+                let is_told = found.checksum.is_some() && known.checksum.is_some();
+                found.size == known.size && (!is_told || found.checksum == known.checksum)
+            })
+        };
         let is_it = |found: &Entry| {
-            let same_bytes = found.size == entry.size
-                && (found.checksum.is_none() || entry.checksum.is_none() || found.checksum == entry.checksum);
-            found.name == to.name && found.kind == entry.kind && (found.kind == Kind::Folder || same_bytes)
+            found.name == to.name && found.kind == kind && (kind == Kind::Folder || has_its_bytes(found))
         };
         let mut found = self.listed_now(folder).await?;
         found.retain(|e| is_it(e) && self.journal.lock().overlay().by_id(&e.id).is_none());
@@ -167,8 +177,11 @@ impl Uploader {
             Ok(there) => (there.name == to.name && there.parents == to.parents).then_some(there),
             Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
                 match self.world.entry(id).await {
-                    Some(known) => self.moved_already(&known, &to).await?,
-                    None => self.moved_as_told(change.ino, id).await?,
+                    Some(known) => self.moved_already(change.kind, Some(&known), &to).await?,
+                    None => match self.moved_as_told(change.ino, id).await? {
+                        Some(told) => Some(told),
+                        None => self.moved_already(change.kind, None, &to).await?,
+                    },
                 }
             }
             Err(error) if error.is_not_found() => None,

@@ -6,7 +6,7 @@ use crate::model::{Ino, ItemId};
 use crate::store::{IdScheme, SiblingNames};
 
 use super::plan::{Occupant, Step};
-use super::uploader::Uploader;
+use super::uploader::{Uploader, is_settling};
 use super::{Change, Place};
 
 impl Uploader {
@@ -27,7 +27,10 @@ impl Uploader {
             .await
             .filter(|o| *o != change.ino)
         else {
-            return Occupant::Nobody;
+            return match self.just_leaving(change, place) {
+                Some(leaving) => Occupant::Leaving(leaving),
+                None => Occupant::Nobody,
+            };
         };
         let guard = self.journal.lock();
         if is_inside(guard.overlay(), change, other) {
@@ -72,6 +75,20 @@ impl Uploader {
         let may_have = |c: &Change| c.asked().any(|note| note.place() == Some(place));
         let asks = |c: &&Arc<Change>| c.ino != ino && c.is_scheduled() && may_have(c);
         guard.overlay().touching(place.parent).find(asks).map(|c| c.ino)
+    }
+
+    /// A node that has left a place already, as the catalog has it, and is still there as the journal has it: until that has
+    /// the answer too, nobody else may have the id that goes with the name.
+    fn just_leaving(&self, change: &Change, place: &Place) -> Option<Ino> {
+        let guard = self.journal.lock();
+        let overlay = guard.overlay();
+        let was_there = |c: &Change| c.placing.iter().any(|placing| placing.base.contains(place));
+        let leaves = |c: &Change| c.asked_move().is_some() || c.removal_sent && !is_settling(c);
+        let is_it = |c: &&Arc<Change>| {
+            let is_other = c.ino != change.ino && !is_inside(overlay, change, c.ino);
+            is_other && c.is_scheduled() && was_there(c) && leaves(c)
+        };
+        overlay.touching(place.parent).find(is_it).map(|c| c.ino)
     }
 
     /// Where ids are paths, of these items and all above them: one of which nobody knows whether it was moved. What is below

@@ -329,7 +329,7 @@ impl Uploader {
         }
         let told = match self.store.relocate(entry, &to).await {
             Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
-                self.moved_already(entry, &to).await?.ok_or(error)?
+                self.moved_already(change.kind, Some(entry), &to).await?.ok_or(error)?
             }
             told => told?,
         };

@@ -12,6 +12,7 @@ use crate::model::{ContentVersion, Entry, Ino, Kind, SharedClock, Timestamp};
 use crate::store::{Batches, Capabilities, ErrorKind, IdScheme, SharedStore, SiblingNames, StoreError};
 
 use super::brake::{self, Brake};
+use super::copies::copies_follow;
 use super::gather::{Due, LINGER, gather};
 use super::outcome;
 use super::plan::{Facts, Folder, Occupant, Step, plan};
@@ -503,8 +504,7 @@ impl Uploader {
             if let Some(id) = left.id.as_ref().filter(|id| Some(*id) != sent.id.as_ref()) {
                 writes.push(Write::Identify(left.ino, id.clone()));
                 if let (Step::Relocate { .. }, Some(old)) = (step, &sent.id) {
-                    // What is to be a copy of it is one of that, too.
-                    writes.push(Write::Rekey(old.clone(), id.clone()));
+                    writes.extend(copies_follow(guard.overlay(), old, id));
                 }
                 // Where ids are paths, one is given anew: what is remembered of its last owner's removal ends.
                 let last_owner = guard.overlay().by_id(id).filter(|c| c.ino != current.ino);
@@ -600,7 +600,7 @@ impl Uploader {
     }
 }
 
-fn is_settling(change: &Change) -> bool {
+pub(super) fn is_settling(change: &Change) -> bool {
     matches!(change.state, State::Settling { .. })
 }
 

@@ -27,6 +27,8 @@ const COUNTS_MAX_AGE: Duration = Duration::from_secs(86_400);
 pub(super) struct LocalNames {
     bound: HashMap<(ItemId, ItemId), Binding>,
     taken: HashMap<ItemId, HashMap<Name, Option<ItemId>>>,
+    /// Items that are shown where they are to be, and not where the store has them.
+    moving: HashSet<ItemId>,
 }
 
 impl LocalNames {
@@ -35,6 +37,7 @@ impl LocalNames {
         let mut names = LocalNames {
             bound: HashMap::new(),
             taken: HashMap::new(),
+            moving: HashSet::new(),
         };
         for (parent, ino) in parents {
             for binding in vfs.journal.bindings(parent)? {
@@ -48,6 +51,9 @@ impl LocalNames {
             for (name, child) in overlay.children(*ino) {
                 taken.insert(name.clone(), overlay.get(child).and_then(|c| c.id.clone()));
             }
+            let is_moved = |c: &&Arc<Change>| c.placing.as_ref().is_some_and(|placing| placing.is_moved());
+            let moved = overlay.touching(*ino).filter(is_moved);
+            names.moving.extend(moved.filter_map(|change| change.id.clone()));
         }
         Ok(names)
     }
@@ -68,6 +74,10 @@ impl Bindings for LocalNames {
             .get(parent)
             .and_then(|names| names.get(name))
             .is_some_and(|holder| holder.as_ref() != Some(child))
+    }
+
+    fn gives_way(&self, _: &ItemId, child: &ItemId) -> bool {
+        self.moving.contains(child)
     }
 }
 

@@ -102,11 +102,16 @@ impl Vfs {
         if known.await.unwrap_or(true) {
             return false;
         }
-        let told = self.stat_now(ino, &id).await;
-        if let Err(error) = &told {
-            tracing::debug!(%id, "what is not known of a file could not be asked for: {error}");
+        let Err(error) = self.stat_now(ino, &id).await else {
+            return true;
+        };
+        let is_missing = matches!(&error, Error::Store(error) if error.is_not_found());
+        if is_missing && self.moved_to(ino, &id).await.is_some() {
+            // The answer to the move has told of it.
+            return true;
         }
-        told.is_ok()
+        tracing::debug!(%id, "what is not known of a file could not be asked for: {error}");
+        false
     }
 
     /// The store's id of a file that perhaps only a pending change tells of.

@@ -83,9 +83,10 @@ impl Inner {
         if let Some(change) = change {
             let entry = match &change.id {
                 Some(id) => match self.catalog.by_id(id)? {
-                    Some(node) => Some(node.entry),
-                    // Its id is just changing: the catalog has the new one already, the journal not yet.
-                    None => self.catalog.by_ino(ino)?.map(|node| node.entry),
+                    Some(node) if node.ino == ino => Some(node.entry),
+                    // Its id is just changing: the catalog has the new one already, and perhaps another item under the old
+                    // one; the journal not yet. Or it has taken over an item of which the catalog is still to hear.
+                    others => self.catalog.by_ino(ino)?.or(others).map(|node| node.entry),
                 },
                 None => None,
             };

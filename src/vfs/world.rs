@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::cache::{CacheError, Published};
+use crate::catalog::Bindings;
 use crate::journal::{
     Change, Durability, Fingerprint, KnownItem, LocalAttr, NameBinding, Phase, Place, Source, Staged, State, World,
     Write,
@@ -432,7 +433,9 @@ impl Vfs {
     ) -> super::Result<Option<Arc<Entry>>> {
         let now = self.answered_now();
         let before = self.catalog.by_id(old.unwrap_or(&entry.id))?.map(|node| node.entry);
+        let (mut bindings, mut misplaced) = (Vec::new(), Vec::new());
         if let Some(old) = old {
+            bindings.extend(self.unbinding(old)?);
             if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
                 self.catalog.rekey_tree(old, &entry.id)?;
                 let rekey = Write::Rekey(old.clone(), entry.id.clone());
@@ -446,7 +449,6 @@ impl Vfs {
             self.catalog.remove(old, now)?;
         }
         let mut names = self.names_for(entry)?;
-        let (mut bindings, mut misplaced) = (Vec::new(), Vec::new());
         for place in places {
             let Some(parent) = self.node(place.parent)?.id else {
                 continue;
@@ -460,15 +462,19 @@ impl Vfs {
                 // Somebody else may have the name by now, and keeps it.
                 continue;
             }
-            names.bind(parent.clone(), entry.id.clone(), place.name.clone(), entry.name.clone());
-            if place.name != Name::from_store(&entry.name) {
-                let (id, store_name) = (entry.id.clone(), entry.name.clone());
+            let (id, store_name) = (entry.id.clone(), entry.name.clone());
+            let was_bound = names.bound(&parent, &id).is_some();
+            names.bind(parent.clone(), id.clone(), place.name.clone(), store_name.clone());
+            if place.name != Name::from_store(&store_name) {
                 bindings.push(Write::Bind(NameBinding {
                     parent,
                     id,
                     local: place.name.clone(),
                     store_name,
                 }));
+            } else if was_bound {
+                // Or what it was called on the way here would be its name again whenever the store calls it as it did then.
+                bindings.push(Write::Unbind(parent, id));
             }
         }
         // Identity may have moved to another node since the catalog last heard of the item.
@@ -511,6 +517,20 @@ impl Vfs {
         drop(guard);
         ticket.wait_blocking()?;
         Ok(before)
+    }
+
+    /// What a person called an item that has another id from now on is not to be the name of what gets the old one. Blocks.
+    fn unbinding(&self, old: &ItemId) -> super::Result<Vec<Write>> {
+        let mut writes = Vec::new();
+        for (parent, _) in self.catalog.parents(old)? {
+            let mut bindings = self.journal.bindings(&parent)?.into_iter();
+            writes.extend(
+                bindings
+                    .find(|bound| bound.id == *old)
+                    .map(|bound| Write::Unbind(parent, bound.id)),
+            );
+        }
+        Ok(writes)
     }
 
     /// Whether a node that was sent as being at a place is still to be there.

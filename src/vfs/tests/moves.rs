@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::rig::{ME, Rig};
+use crate::journal::{Durability, NameBinding, World, Write};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
 use crate::vfs::{Caller, OpenHow, RenameMode};
@@ -24,17 +25,26 @@ async fn asked(rig: &Rig, op: Op, calls: u64) {
 
 /// `c.txt` is on its way to `a.txt`: the store has done it, and nobody here knows.
 async fn after_a_lost_move() -> Rig {
+    let rig = some_files().await;
+    lose_a_move(&rig).await;
+    rig
+}
+
+async fn some_files() -> Rig {
     let rig = Rig::new(presets::like_flextype()).await;
     rig.write("c.txt", b"c").await.expect("write");
     rig.write("y.txt", b"y").await.expect("write");
     rig.mkdir("d").await.expect("mkdir");
     rig.settle().await;
+    rig
+}
+
+async fn lose_a_move(rig: &Rig) {
     rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
     rig.rename("c.txt", "a.txt").await.expect("rename");
-    asked(&rig, Op::Relocate, 1).await;
+    asked(rig, Op::Relocate, 1).await;
     rig.rest().await;
     assert_eq!(rig.stored().get("/a.txt"), Some(&Some(b"c".to_vec())));
-    rig
 }
 
 /// Seconds, in each of which all that is due is done.
@@ -228,6 +238,54 @@ async fn a_folder_whose_answer_was_lost_is_looked_for_until_the_store_answers() 
         assert_eq!(rig.store.faults().calls(Op::CreateFolder), 1, "{label}");
         assert_eq!(rig.stored().len(), 1, "{label}");
     }
+}
+
+/// Where ids are paths, the catalog knew already that a file had left its path, the journal did not yet, and another file
+/// took the path meanwhile: it was taken for the first, and moved on to where that one was to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_is_given_on_when_everybody_knows_that_it_is_free() {
+    let rig = some_files().await;
+    let down = || Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+    for look in [Op::Stat, Op::List] {
+        rig.store.faults().always(look, down());
+    }
+    lose_a_move(&rig).await;
+    let moved = rig.store.remote().find("a.txt").expect("moved");
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    let change = rig.vfs.journal.change(ino).expect("waits");
+    let (old, places) = (change.id.clone(), change.placing.clone().expect("moved").now);
+    World::took(&rig.vfs, ino, &moved, &places, old.as_ref(), None)
+        .await
+        .expect("taken");
+    rig.rename("y.txt", "c.txt").await.expect("rename");
+    pass(&rig, 60).await;
+    assert_eq!(rig.store.faults().calls(Op::Relocate), 1, "the other one is waited for");
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"c");
+    rig.store.faults().clear();
+    ends_with(&rig, &[("/a.txt", "c"), ("/c.txt", "y")]).await;
+}
+
+/// A person's own name for a file was also that of the next one that others put where it had been.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_file_was_called_here_is_not_the_name_of_what_gets_its_path() {
+    let rig = some_files().await;
+    let root = rig.store.remote().root();
+    let own = NameBinding {
+        parent: root.clone(),
+        id: rig.store.remote().find("c.txt").expect("there").id,
+        local: super::rig::name("mine.txt"),
+        store_name: "c.txt".into(),
+    };
+    let bound = rig.vfs.journal.write(vec![Write::Bind(own)], Durability::Written);
+    bound.wait().await.expect("written");
+    pass(&rig, 100).await;
+    rig.vfs.refresh("/").await.expect("a listing");
+    assert_eq!(rig.read("mine.txt").await.expect("shown under it"), b"c");
+    rig.rename("mine.txt", "a.txt").await.expect("rename");
+    rig.settle().await;
+    rig.store.remote().put(&root, "c.txt", &b"new"[..]).expect("put");
+    pass(&rig, 100).await;
+    ends_with(&rig, &[("/a.txt", "c"), ("/c.txt", "new"), ("/y.txt", "y")]).await;
 }
 
 /// A move makes another id where ids are paths, of everything below too: what is cached of it goes along.
