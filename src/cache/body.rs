@@ -152,6 +152,11 @@ impl Body {
         }
     }
 
+    /// Whether it has been changed here, and is not what the store has.
+    pub fn is_dirty(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Dirty(_))
+    }
+
     /// Whether every byte is in the file, checked: what passthrough and uploads need.
     pub fn is_complete(&self) -> bool {
         match &self.state.lock().phase {

@@ -148,7 +148,7 @@ impl Body {
         let complete = record.complete && map.is_whole();
         if !complete && size <= CHECK_AT_OPEN_BYTES_MAX {
             let damaged = super::verify::check_blocks(&open, &mut map, 0..size)?;
-            super::stats::count(&self.shared.counters.healed, damaged.len() as u64);
+            super::stats::count(&self.shared.counters.healed, damaged);
         }
         match index.opened(record.id, self.shared.clock.now()) {
             // Only when it was last used is not noted: no reason to do without bytes that are here.

@@ -21,10 +21,10 @@ const UNSYNCED_BYTES_MAX: u64 = 1 << 20;
 pub(super) const CHECKED_FIRST_BYTES_MAX: u64 = 4 << 20;
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Checks the unverified blocks in `bytes` against their digests; those that do not fit count as missing, and are answered.
+/// Checks the unverified blocks in `bytes` against their digests; those that do not fit count as missing; answers how many.
 /// Blocks.
-pub(super) fn check_blocks(file: &OpenFile, map: &mut BlockMap, bytes: Range<u64>) -> Result<Vec<usize>> {
-    let mut damaged = Vec::new();
+pub(super) fn check_blocks(file: &OpenFile, map: &mut BlockMap, bytes: Range<u64>) -> Result<u64> {
+    let mut damaged = 0;
     for block in map.covering(&bytes) {
         if map.slot(block) != Slot::Unverified {
             continue;
@@ -32,7 +32,7 @@ pub(super) fn check_blocks(file: &OpenFile, map: &mut BlockMap, bytes: Range<u64
         let slot = match fits(file, map.range(block), map.digest(block))? {
             true => Slot::Present,
             false => {
-                damaged.push(block);
+                damaged += 1;
                 Slot::Missing
             }
         };
@@ -182,12 +182,7 @@ impl Body {
             if !fits {
                 return self.refuse(&mut state, &entry.id);
             }
-            // A read may have found the same ones.
-            let is_new = |block: &&usize| state.map().is_none_or(|known| known.slot(**block) == Slot::Unverified);
-            count(
-                &self.shared.counters.healed,
-                damaged.iter().filter(is_new).count() as u64,
-            );
+            count(&self.shared.counters.healed, damaged);
             let whole = map.is_whole();
             state.content = Content::Known(map);
             state.phase = if whole { Phase::Complete } else { Phase::Filling };

@@ -185,6 +185,17 @@ impl KnownItem {
     }
 }
 
+impl From<&Entry> for KnownItem {
+    /// As it is now.
+    fn from(entry: &Entry) -> Self {
+        Self {
+            id: entry.id.clone(),
+            version: Some(entry.version.clone()),
+            size: entry.size,
+        }
+    }
+}
+
 /// The forms in which rows have it.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -266,10 +277,7 @@ pub struct Change {
     /// First sight of "not found" for a published node: believed only when it is repeated a minute later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
-    /// The store was asked to remove it, whatever became of that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub removal_sent: bool,
-    /// The version that it had then: where ids are paths, another is another file.
+    /// The version that the store was asked to remove, whatever became of that: where ids are paths, another is another file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removing: Option<ContentVersion>,
     /// What it is a copy of that the store is to make by itself: there are no bytes of its own here.
@@ -303,7 +311,6 @@ impl Change {
             leftovers: Vec::new(),
             placed_at: None,
             missing_since: None,
-            removal_sent: false,
             removing: None,
             copy_of: None,
             approved: false,

@@ -40,7 +40,6 @@ impl Uploader {
         if !change.is_removal() || change.id != sent.id {
             return None;
         }
-        change.removal_sent = true;
         change.removing = Some(version.clone());
         Some(guard.commit(vec![Write::Put(Box::new(change))], Durability::Synced))
     }

@@ -127,7 +127,7 @@ impl Uploader {
         let told_before = change
             .missing_since
             .is_some_and(|since| now.since(since) >= MISSING_AGE_MIN);
-        lags && !told_before && !change.removal_sent
+        lags && !told_before && change.removing.is_none()
     }
 
     /// Whether a program has renamed or rewritten the node since `sent` went out: then its refusal says nothing about what

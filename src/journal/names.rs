@@ -83,7 +83,7 @@ impl Uploader {
         let guard = self.journal.lock();
         let overlay = guard.overlay();
         let was_there = |c: &Change| c.placing.iter().any(|placing| placing.base.contains(place));
-        let leaves = |c: &Change| c.asked_move().is_some() || c.removal_sent && !is_settling(c);
+        let leaves = |c: &Change| c.asked_move().is_some() || c.removing.is_some() && !is_settling(c);
         let is_it = |c: &&Arc<Change>| {
             let is_other = c.ino != change.ino && !is_inside(overlay, change, c.ino);
             is_other && c.is_scheduled() && was_there(c) && leaves(c)

@@ -259,11 +259,7 @@ impl Uploader {
             }
             self.update(self.seat_of(change), Durability::Synced, |c| {
                 c.resume = None;
-                c.leftovers.push(KnownItem {
-                    id: new.id.clone(),
-                    version: Some(new.version.clone()),
-                    size: None,
-                });
+                c.leftovers.push(KnownItem::from(&new));
             });
             return Err(error);
         }
@@ -362,7 +358,7 @@ impl Uploader {
             return Ok(Acted::Rest);
         }
         let stored;
-        let entry = match remote.filter(|_| !change.removal_sent) {
+        let entry = match remote.filter(|_| change.removing.is_none()) {
             Some(entry) => entry,
             None => {
                 stored = self.store.stat(id).await?;

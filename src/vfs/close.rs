@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::BodyState;
 use crate::journal::{Change, Durability, LocalReason, Phase, Staged, State, Ticket, Write};
 use crate::model::Ino;
 
@@ -70,7 +69,7 @@ impl Vfs {
         }
         if closed == Closed::Last && file.is_ghost() {
             let body = file.body();
-            if matches!(body.state(), BodyState::Dirty { .. })
+            if body.is_dirty()
                 && let Err(error) = self.discard_body(&body).await
             {
                 tracing::warn!(

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Body, BodyState, Keep, Reader};
+use crate::cache::{Body, Keep, Reader};
 use crate::journal::{Change, Durability, KnownItem, Phase, Staged, State, Write};
 use crate::model::{Entry, Ino, Kind};
 
@@ -125,9 +125,8 @@ impl Vfs {
     /// Leaves a new file to the store to make; `false`, and nothing is done, where it is no longer one that takes no bytes.
     async fn promise_copy(&self, ino: Ino, source: &Entry, size: u64) -> Result<bool> {
         let source = KnownItem {
-            id: source.id.clone(),
-            version: Some(source.version.clone()),
             size: Some(size),
+            ..KnownItem::from(source)
         };
         self.decide(Durability::Written, move |d| {
             let Some(change) = d.overlay().get(ino).filter(|change| takes_no_bytes(change)) else {
@@ -235,10 +234,10 @@ impl Vfs {
             self.copy_body(source, &copy, len).await?;
             Ok(copy.sync().await?)
         };
-        let was_clean = is_clean(source);
+        let was_dirty = source.is_dirty();
         let copied = match copied.await {
             // What was to be copied is being written to.
-            Ok(()) if was_clean && !is_clean(source) => Err(Error::Stale),
+            Ok(()) if !was_dirty && source.is_dirty() => Err(Error::Stale),
             copied => copied,
         };
         if let Err(error) = copied {
@@ -317,10 +316,6 @@ impl Inner {
         let same_name = to.first().is_some_and(|place| place.name.to_store() == entry.name);
         Ok((same_name || !self.capabilities().copy_keeps_name).then_some(entry))
     }
-}
-
-fn is_clean(body: &Body) -> bool {
-    !matches!(body.state(), BodyState::Dirty { .. })
 }
 
 /// A copy that was left to the store as a file with bytes of its own.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::cache::{Body, BodyId, BodyState, CacheError};
+use crate::cache::{Body, BodyId, CacheError};
 use crate::journal::{Change, Durability, KnownItem, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
@@ -304,7 +304,7 @@ impl Vfs {
         let entry = node.entry.as_ref().ok_or(Error::Stale)?;
         // Between the store's word and the move of the body it still lies in the staging folder.
         let sent = self.sending.lock().get(&node.ino).map(|(body, _)| body.clone());
-        if let Some(body) = sent.filter(|body| matches!(body.state(), BodyState::Dirty { .. })) {
+        if let Some(body) = sent.filter(|body| body.is_dirty()) {
             return Ok(body);
         }
         Ok(self.cache.body(entry))
@@ -358,7 +358,7 @@ impl Vfs {
     async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> IoMode {
         let body = file.body();
         let Some(size) = body.size() else { return IoMode::Direct };
-        let clean = !matches!(body.state(), BodyState::Dirty { .. });
+        let clean = !body.is_dirty();
         // What the store is to copy has its bytes in another file, which may be written to.
         let is_its_own = file.copying().is_none();
         let may_pass = self.passthrough.load(Ordering::Relaxed) && is_its_own && !how.write && !how.direct;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cache::{BodyState, CacheError, Keep};
+use crate::cache::{CacheError, Keep};
 use crate::http::{Class, current_context};
 use crate::journal::{Change, Durability, Phase, Staged, State, Write};
 use crate::model::Ino;
@@ -275,7 +275,7 @@ impl Vfs {
         // From here on the kernel's pages are of no version of the store's.
         self.pages.lock().pop(&file.ino);
         let body = file.body();
-        if !matches!(body.state(), BodyState::Dirty { .. }) {
+        if !body.is_dirty() {
             body.make_dirty(keep).await?;
             self.part_copies(&body).await;
         }

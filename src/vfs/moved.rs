@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Body, BodyState, CacheError};
+use crate::cache::{Body, CacheError};
 use crate::journal::Change;
 use crate::model::{Ino, ItemId};
 use crate::store::{ErrorKind, IdScheme};
@@ -65,7 +65,7 @@ impl Vfs {
     pub(super) async fn body_moved(&self, file: &Arc<OpenFile>, error: &CacheError) -> Result<Option<Arc<Body>>> {
         let is_missing = matches!(error, CacheError::Store(error) if error.kind == ErrorKind::NotFound);
         let body = file.body();
-        let is_clean = !matches!(body.state(), BodyState::Dirty { .. });
+        let is_clean = !body.is_dirty();
         if !is_missing || !is_clean || self.moved_to(file.ino, &body.item()).await.is_none() {
             return Ok(None);
         }

@@ -279,7 +279,7 @@ impl OpenFile {
     /// It is in the tree again, as `entry`. `false`: its handles have other bytes than that and stay outside.
     pub fn attach(&self, entry: &Entry) -> bool {
         let mut state = self.state.lock();
-        let is_clean = state.writing != Writing::Dirty && !matches!(state.body.state(), BodyState::Dirty { .. });
+        let is_clean = state.writing != Writing::Dirty && !state.body.is_dirty();
         let is_it = is_clean && state.version.as_ref() == Some(&entry.version);
         if is_it {
             state.ghost = None;
@@ -315,7 +315,7 @@ impl OpenFile {
     /// Whether the store's entry speaks of other bytes than the ones that are open.
     pub fn is_other_version(&self, entry: &Entry) -> bool {
         let state = self.state.lock();
-        let clean = !matches!(state.body.state(), BodyState::Dirty { .. });
+        let clean = !state.body.is_dirty();
         state.ghost.is_none() && clean && state.version.as_ref().is_some_and(|v| *v != entry.version)
     }
 }

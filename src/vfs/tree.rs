@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{BodyId, BodyState};
+use crate::cache::BodyId;
 use crate::journal::{Change, LocalAttr, LocalReason, Overlay, Place, Placing, State};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::Support;
@@ -303,7 +303,7 @@ impl Inner {
     fn blocks_of(&self, node: &Node, open: Option<&OpenFile>, size: u64) -> u64 {
         let staged = node.change.as_ref().and_then(|change| change.staged.as_ref());
         let dirty = match open.map(|open| open.body()) {
-            Some(body) => body.id().filter(|_| matches!(body.state(), BodyState::Dirty { .. })),
+            Some(body) => body.id().filter(|_| body.is_dirty()),
             None => staged.and_then(|staged| BodyId::parse(&staged.body)),
         };
         match (dirty.and_then(|id| self.cache.staged_blocks(id)), &node.entry) {
