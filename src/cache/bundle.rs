@@ -18,16 +18,32 @@ use super::stats::count;
 /// Fulfils `claim` by a bundle: one that runs already, else a new one.
 pub(super) async fn transfer(claim: &mut Claim) -> Result<()> {
     let body = claim.body.clone();
-    let entry = body.entry()?;
+    let mut entry = body.entry()?;
     let folder = entry.parents.first().unwrap_or(&entry.id).clone();
     let turn = body.shared.bundle_turn(&folder);
     // While another one runs there is progress or it ends at its deadline; its bodies may include this one.
     let _running = turn.lock().await;
     let mut patience = Patience::new(&body.shared);
     while !claim.is_fulfilled() {
-        if let Err(error) = attempt(&body, &entry, &mut patience).await {
-            patience.pause(error).await?;
-        } else if !claim.is_fulfilled() {
+        let came_as = match attempt(&body, &entry, &mut patience).await {
+            Ok(came_as) => came_as,
+            Err(error) => {
+                patience.pause(error).await?;
+                continue;
+            }
+        };
+        if claim.is_fulfilled() {
+            break;
+        }
+        let now = body.entry()?;
+        let changed = CacheError::Changed { item: now.id.clone() };
+        if now.version != entry.version {
+            // A change of our own has moved its version while it was on its way.
+            entry = now;
+            patience.pause(changed).await?;
+        } else if came_as.is_some() {
+            return Err(changed);
+        } else {
             let missing = StoreError::new(ErrorKind::Protocol, "read", entry.id.as_str());
             return Err(missing.because("the download of its folder does not contain it").into());
         }
@@ -35,14 +51,19 @@ pub(super) async fn transfer(claim: &mut Claim) -> Result<()> {
     Ok(())
 }
 
-async fn attempt(body: &Arc<Body>, entry: &Entry, patience: &mut Patience) -> Result<()> {
+/// Downloads a folder. Answers the version under which the item came that was asked for, if it did.
+async fn attempt(body: &Arc<Body>, entry: &Entry, patience: &mut Patience) -> Result<Option<ContentVersion>> {
     let shared = body.shared.clone();
+    let mut came_as = None;
     count(&shared.counters.fetches, 1);
     let mut parts = within(&shared, &entry.id, shared.store.read_bundle(entry)).await??;
     let mut member: Option<Sink> = None;
     while let Some(part) = within(&shared, &entry.id, parts.next()).await? {
         match part? {
             BundlePart::Begin { item, version } => {
+                if item == entry.id {
+                    came_as = Some(version.clone());
+                }
                 member = open_member(&shared, body, item, version).await?;
             }
             BundlePart::Data(data) => {
@@ -61,7 +82,7 @@ async fn attempt(body: &Arc<Body>, entry: &Entry, patience: &mut Patience) -> Re
         }
     }
     match member {
-        None => Ok(()),
+        None => Ok(came_as),
         Some(_) => Err(CacheError::Short { item: entry.id.clone() }),
     }
 }

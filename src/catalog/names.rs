@@ -81,18 +81,20 @@ pub struct Slot<'a> {
 /// who comes too late gets its key before the extension. `is_taken` tells names that are not free for an item.
 pub fn assign(slots: &[Slot<'_>], is_taken: &dyn Fn(&ItemId, &Name) -> bool) -> Vec<Name> {
     let mut order: Vec<usize> = (0..slots.len()).collect();
-    let first = |i: usize| slots[i].gives_way;
-    order.sort_by(|&a, &b| first(a).cmp(&first(b)).then_with(|| by_age(slots[a].id, slots[b].id)));
+    order.sort_by(|&a, &b| by_age(slots[a].id, slots[b].id));
     let mut names: Vec<Option<Name>> = vec![None; slots.len()];
     let mut taken: HashSet<Name> = HashSet::with_capacity(slots.len());
-    for claim in [forced_claim, bound_claim, natural_claim] {
-        for &i in &order {
-            if names[i].is_none()
-                && let Some(name) = claim(&slots[i])
-                && !is_taken(slots[i].id, &name)
-                && taken.insert(name.clone())
-            {
-                names[i] = Some(name);
+    let (last, first): (Vec<usize>, Vec<usize>) = order.iter().partition(|i| slots[**i].gives_way);
+    for group in [first, last] {
+        for claim in [forced_claim, bound_claim, natural_claim] {
+            for &i in &group {
+                if names[i].is_none()
+                    && let Some(name) = claim(&slots[i])
+                    && !is_taken(slots[i].id, &name)
+                    && taken.insert(name.clone())
+                {
+                    names[i] = Some(name);
+                }
             }
         }
     }
@@ -217,6 +219,11 @@ mod tests {
         let (old, new) = (ItemId::of("file", 99), ItemId::of("file", 100));
         let mut leaves = slot(&old, "hero.jpg");
         leaves.gives_way = true;
+        assert_eq!(
+            names(&[leaves.clone(), slot(&new, "hero.jpg")]),
+            ["hero (99).jpg", "hero.jpg"]
+        );
+        leaves.bound = binding("hero.jpg", "hero.jpg");
         assert_eq!(names(&[leaves, slot(&new, "hero.jpg")]), ["hero (99).jpg", "hero.jpg"]);
     }
 

@@ -153,6 +153,9 @@ pub struct Unanswered {
     /// What tells the bytes that were sent from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Fingerprint>,
+    /// What was moved: where ids are paths, another may have the old one by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<KnownItem>,
 }
 
 /// What tells bytes from others without keeping them.

@@ -8,7 +8,7 @@ use crate::store::{ErrorKind, StoreError};
 
 use super::plan::{Copy, Step};
 use super::uploader::{Acted, Uploader, waited};
-use super::{Change, Durability, KnownItem, Overlay, State, Write};
+use super::{Change, Durability, KnownItem, State};
 
 /// Why a copy waits whose source nobody has any more as it was.
 const LOST: &str = "what it is a copy of was changed in the store before the copy was made: copy it again";
@@ -16,21 +16,6 @@ const LOST: &str = "what it is a copy of was changed in the store before the cop
 /// Whether it is known that a copy cannot be made any more: nothing need be left as it is for that.
 fn is_lost(copy: &Change) -> bool {
     matches!(&copy.state, State::Parked { reason } if reason == LOST)
-}
-
-/// What is to be a copy of an item is one of it under its new id, too.
-pub(super) fn copies_follow<'a>(
-    overlay: &'a Overlay,
-    old: &'a ItemId,
-    new: &'a ItemId,
-) -> impl Iterator<Item = Write> + 'a {
-    overlay.copies(old).map(move |copy| {
-        let mut copy = Change::clone(copy);
-        if let Some(source) = &mut copy.copy_of {
-            source.id.clone_from(new);
-        }
-        Write::Put(Box::new(copy))
-    })
 }
 
 impl Uploader {

@@ -3,12 +3,12 @@
 use futures_util::StreamExt;
 
 use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
-use crate::store::{ErrorKind, IdScheme, Placement, StoreError};
+use crate::store::{IdScheme, Placement, StoreError};
 
 use super::outcome;
 use super::plan::Step;
 use super::uploader::{Acted, Uploader, waited};
-use super::{Alteration, Change, Durability, Fingerprint, State, Ticket, Unanswered, Write, resembles};
+use super::{Alteration, Change, Durability, Fingerprint, KnownItem, State, Ticket, Unanswered, Write, resembles};
 
 /// New versions without an answer that are remembered of one node.
 const UNCONFIRMED_MAX: usize = 8;
@@ -46,7 +46,7 @@ impl Uploader {
 
     /// Likewise, before an item gets other names, where those say what its id is or who else may have them. `name` is the
     /// new one, when there is one.
-    pub(super) fn about_to_move(&self, sent: &Change, name: Option<&Name>) -> Option<Ticket> {
+    pub(super) fn about_to_move(&self, sent: &Change, moved: &Entry, name: Option<&Name>) -> Option<Ticket> {
         let mut asked = sent.clone();
         if let Some(placing) = &mut asked.placing {
             let old = placing
@@ -59,8 +59,11 @@ impl Uploader {
         }
         self.about_to_publish(sent, None, |change, note| {
             change.unconfirmed.retain(|old| !old.is_move());
-            let sent = asked.as_sent();
-            change.unconfirmed.push(Unanswered { sent, ..note });
+            change.unconfirmed.push(Unanswered {
+                sent: asked.as_sent(),
+                moved: Some(KnownItem::from(moved)),
+                ..note
+            });
         })
     }
 
@@ -84,6 +87,7 @@ impl Uploader {
             at,
             sent: sent.as_sent(),
             bytes: bytes.cloned(),
+            moved: None,
         };
         note(&mut change, unanswered);
         Some(guard.commit(vec![Write::Put(Box::new(change))], Durability::Synced))
@@ -125,26 +129,19 @@ impl Uploader {
         Ok(())
     }
 
-    /// Where ids are paths, a move whose answer was lost has taken the old id away: what is at its new place? `known` is what
-    /// was moved, as far as that is known.
+    /// Where ids are paths, a move whose answer was lost has taken the old id away: what is at its new place? `size` is that of
+    /// what was moved, in bytes, as far as that is known.
     pub(super) async fn moved_already(
         &self,
         kind: Kind,
-        known: Option<&Entry>,
+        size: Option<u64>,
         to: &Placement,
     ) -> Result<Option<Entry>, StoreError> {
         let Some(folder) = to.parents.first() else {
             return Ok(None);
         };
-        let has_its_bytes = |found: &Entry| {
-            known.is_none_or(|known| {
-                let is_told = found.checksum.is_some() && known.checksum.is_some();
-                found.size == known.size && (!is_told || found.checksum == known.checksum)
-            })
-        };
-        let is_it = |found: &Entry| {
-            found.name == to.name && found.kind == kind && (kind == Kind::Folder || has_its_bytes(found))
-        };
+        let has_its_size = |found: &Entry| size.is_none() || found.size.is_none() || found.size == size;
+        let is_it = |found: &Entry| found.name == to.name && found.kind == kind && has_its_size(found);
         let mut found = self.listed_now(folder).await?;
         found.retain(|e| is_it(e) && self.journal.lock().overlay().by_id(&e.id).is_none());
         if let Some(there) = found.first() {
@@ -172,19 +169,26 @@ impl Uploader {
             name: name.unwrap_or_else(|| place.name.to_store()),
             parents,
         };
+        let is_path = self.capabilities().ids == IdScheme::Path;
+        // A folder that was made anew cannot be told from the one that was there: what is at the new place is believed.
+        let may_be_another = |there: &Entry| match &asked.moved {
+            Some(moved) if is_path => there.kind == Kind::Folder || !moved.is(there),
+            Some(_) | None => false,
+        };
         let moved = match self.store.stat(id).await {
-            Ok(there) => (there.name == to.name && there.parents == to.parents).then_some(there),
-            Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
-                match self.world.entry(id).await {
-                    Some(known) => self.moved_already(change.kind, Some(&known), &to).await?,
-                    None => match self.moved_as_told(change.ino, id).await? {
-                        Some(told) => Some(told),
-                        None => self.moved_already(change.kind, None, &to).await?,
-                    },
-                }
+            Ok(there) if !may_be_another(&there) => {
+                (there.name == to.name && there.parents == to.parents).then_some(there)
             }
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error),
+            Err(error) if !error.is_not_found() => return Err(error),
+            Err(_) if !is_path => None,
+            // Where nothing is at the new place, what is under the old id is the item, though others have written to it.
+            Ok(_) | Err(_) => match self.moved_as_told(change.ino, id).await? {
+                Some(told) => Some(told),
+                None => {
+                    let size = asked.moved.as_ref().and_then(|moved| moved.size);
+                    self.moved_already(change.kind, size, &to).await?
+                }
+            },
         };
         let Some(entry) = moved else {
             return Ok(self.not_moved(change));
@@ -222,13 +226,15 @@ impl Uploader {
 
     /// A folder's children as the store tells them now.
     pub(super) async fn listed_now(&self, folder: &ItemId) -> Result<Vec<Entry>, StoreError> {
-        let Some(known) = self.world.entry(folder).await else {
-            return Err(StoreError::new(ErrorKind::NotFound, "look into", folder.as_str()));
+        // What was known may have been lost with the catalog, and that says nothing about the folder.
+        let known = match self.world.entry(folder).await {
+            Some(known) => Entry::clone(&known),
+            None => self.store.stat(folder).await?,
         };
         // The counts in an old answer could make the store skip what is to be found.
         let folder = Entry {
             children: None,
-            ..Entry::clone(&known)
+            ..known
         };
         let mut listing = self.store.list(&folder);
         let mut entries = Vec::new();

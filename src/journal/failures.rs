@@ -226,6 +226,7 @@ mod tests {
             at,
             sent: Box::new(sent.clone()),
             bytes: None,
+            moved: None,
         };
         sent.unanswered = was_in_doubt.then(|| note_of_it.clone());
         let mut now = sent.clone();

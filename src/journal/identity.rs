@@ -1,7 +1,8 @@
 //! Which asset a save belongs to: the moves of an identity from one node to another. Pure.
 
-use crate::model::{ContentVersion, Ino, Name};
+use crate::model::{ContentVersion, Ino, ItemId, Name};
 
+use super::plan::Step;
 use super::{Change, Overlay, Place, Placing, Staged, State, Write};
 
 /// Marks that programs add to a name to keep the old file beside the new one.
@@ -29,6 +30,9 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
     taken.copy_of = None;
     taken.unconfirmed = old.unconfirmed.clone();
     taken.unanswered = new.unanswered.clone().or_else(|| old.unanswered.clone());
+    for note in taken.unanswered.iter_mut().chain(&mut taken.unconfirmed) {
+        note.sent.ino = new.ino;
+    }
     taken.state = State::Pending;
     taken.leftovers = old.leftovers.clone();
     let base = old
@@ -56,6 +60,29 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
         staged.base = old.staged.as_ref().and_then(|s| s.base.clone()).or(version);
     }
     taken
+}
+
+/// Who speaks of an item, which has another id after `step`, speaks of it under that: a version of ours that lies beside it, and
+/// after a move what is to be a copy of it. After other steps the old id is that of what is replaced, which those are about.
+pub(super) fn followers(overlay: &Overlay, step: &Step, old: &ItemId, new: &ItemId) -> Vec<Write> {
+    let is_moved = matches!(step, Step::Relocate { .. });
+    let mut writes = Vec::new();
+    for change in overlay.iter() {
+        let is_version = matches!(&change.state, State::Conflict { of } if of == old);
+        let is_copy = is_moved && change.copy_of.as_ref().is_some_and(|source| source.id == *old);
+        if !is_version && !is_copy {
+            continue;
+        }
+        let mut follower = Change::clone(change);
+        if let State::Conflict { of } = &mut follower.state {
+            of.clone_from(new);
+        }
+        if let Some(source) = follower.copy_of.as_mut().filter(|_| is_copy) {
+            source.id.clone_from(new);
+        }
+        writes.push(Write::Put(Box::new(follower)));
+    }
+    writes
 }
 
 /// The item of `from` shows under the inode `to` from now on: what waits for it waits for that one.
@@ -87,8 +114,12 @@ pub fn set_aside(old: &Change, bytes: Staged) -> Change {
     aside.claimed_by = None;
     aside.fields.clear();
     aside.leftovers.clear();
+    aside.unanswered = None;
     aside.unconfirmed.clear();
     aside.resume = None;
+    aside.placed_at = None;
+    aside.missing_since = None;
+    aside.removing = None;
     aside.staged = Some(Staged { base: None, ..bytes });
     aside.placing = Some(Placing {
         base: Vec::new(),
@@ -101,7 +132,7 @@ pub fn set_aside(old: &Change, bytes: Staged) -> Change {
 mod tests {
     use super::*;
     use crate::journal::Phase;
-    use crate::model::{Ino, ItemId, Kind, Timestamp};
+    use crate::model::{Kind, Timestamp};
 
     fn place(parent: u64, name: &str) -> Place {
         Place {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{Ino, ItemId, Name, Timestamp};
 
-use super::{Change, Place};
+use super::{Change, Place, State};
 
 /// The pending changes. Pure: no database, no clock.
 #[derive(Default)]
@@ -143,8 +143,12 @@ impl Overlay {
                         .map(|known| &mut known.id),
                 )
                 .chain(moved.unconfirmed.iter_mut().filter_map(|note| note.sent.id.as_mut()));
+            let of = match &mut moved.state {
+                State::Conflict { of } => Some(of),
+                _ => None,
+            };
             let mut any = false;
-            for id in ids {
+            for id in ids.chain(of) {
                 if let Some(to) = id.rekeyed(old, new) {
                     *id = to;
                     any = true;
@@ -208,9 +212,13 @@ impl Overlay {
         let Some(on) = on else { return };
         self.waiting.entry(on).or_default().push(ino);
         self.waits_for.insert(ino, on);
-        if self.is_copy(ino) && self.stuck_behind(ino).is_some() {
-            // Who waits for it would wait for the user: it can have bytes of its own.
-            self.resume_waiting(ino);
+        if self.stuck_behind(ino).is_some() {
+            // Who waits for a copy behind this would wait for the user: that can have bytes of its own.
+            let copies = self.copies.values().flatten().copied();
+            let stuck: Vec<Ino> = copies.filter(|copy| self.waits_behind(*copy, ino)).collect();
+            for copy in stuck {
+                self.resume_waiting(copy);
+            }
         }
         let circle = self.waits_behind(on, ino);
         let copy = self.chain(ino).filter(|_| circle).find(|at| self.is_copy(*at));
@@ -381,6 +389,31 @@ mod tests {
         assert_eq!(copies, [Ino(12)]);
         overlay.remove(Ino(12));
         assert!(overlay.copies.is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_a_copy_that_waits_for_the_user_is_planned_anew() {
+        let mut overlay = Overlay::default();
+        let mut copy = change(12, None, &[], &[(11, "a")]);
+        copy.copy_of = Some(crate::journal::KnownItem {
+            id: ItemId::new("file:1"),
+            version: None,
+            size: None,
+        });
+        let mut parked = change(9, None, &[], &[(1, "p")]);
+        parked.state = State::Parked { reason: "no".into() };
+        for change in [
+            copy,
+            change(10, Some("file:1"), &[(1, "a")], &[(1, "a")]),
+            change(11, None, &[], &[(9, "q")]),
+            parked,
+        ] {
+            overlay.put(change);
+        }
+        overlay.suspend(Ino(10), Some(Ino(12)));
+        overlay.suspend(Ino(12), Some(Ino(11)));
+        overlay.suspend(Ino(11), Some(Ino(9)));
+        assert_eq!(overlay.schedule().map(|(_, ino)| ino.0).collect::<Vec<_>>(), [10]);
     }
 
     #[test]

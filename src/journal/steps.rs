@@ -243,14 +243,17 @@ impl Uploader {
             .parents
             .first()
             .filter(|_| !renames && !fresh.parents.contains(parent));
-        let parent = theirs.unwrap_or(parent);
+        let (parent, name) = match theirs {
+            Some(theirs) => (theirs, Cow::Owned(Name::from_store(&fresh.name))),
+            None => (parent, Cow::Borrowed(name)),
+        };
         let source = self.world.source(change, Some(old)).await?;
         let mut fields: FieldChanges = fresh.writable_values().collect();
         fields.extend(change.fields.clone());
         let progress = self.progress(change, Publishing::Makes, &source.fingerprint);
         let new = self
             .store
-            .create(parent, name, &source.body, &fields, &progress)
+            .create(parent, &name, &source.body, &fields, &progress)
             .await?;
         if let Err(error) = verify(&new, &source.fingerprint) {
             // Another one is sent, and this one, which nobody else knows of, goes.
@@ -318,14 +321,14 @@ impl Uploader {
             parents,
         };
         if self.names_count() {
-            match self.about_to_move(change, name) {
+            match self.about_to_move(change, entry, name) {
                 Some(noted) => waited(noted).await?,
                 None => return Ok(Acted::Again),
             }
         }
         let told = match self.store.relocate(entry, &to).await {
             Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {
-                self.moved_already(change.kind, Some(entry), &to).await?.ok_or(error)?
+                self.moved_already(change.kind, entry.size, &to).await?.ok_or(error)?
             }
             told => told?,
         };
@@ -451,6 +454,10 @@ impl Uploader {
             guard.commit(writes, Durability::Synced)
         };
         waited(ticket).await?;
+        let taken = self.journal.change(change.ino).and_then(|now| now.id.clone());
+        if let Some(id) = taken.filter(|id| aside.is_some_and(|aside| aside.id.as_ref() == Some(id))) {
+            self.world.seat(change.ino, &id).await?;
+        }
         Ok(if is_under_way { Acted::Rest } else { Acted::Again })
     }
 

@@ -12,8 +12,8 @@ use crate::model::{ContentVersion, Entry, Ino, Kind, SharedClock, Timestamp};
 use crate::store::{Batches, Capabilities, ErrorKind, IdScheme, SharedStore, SiblingNames, StoreError};
 
 use super::brake::{self, Brake};
-use super::copies::copies_follow;
 use super::gather::{Due, LINGER, gather};
+use super::identity::followers;
 use super::outcome;
 use super::plan::{Facts, Folder, Occupant, Step, plan};
 use super::world::World;
@@ -25,6 +25,8 @@ const NODES_IN_FLIGHT_MAX: usize = 16;
 const DUE_MAX: usize = 1_000;
 /// Bodies uploaded at the same time, or groups of them.
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
+/// How long a stray copy stays at least: time for the catalog to hear of it.
+const STRAY_PAUSE: Duration = Duration::from_secs(1);
 /// Steps of one node without a pause: more means that planning does not converge.
 const STEPS_MAX: usize = 16;
 
@@ -469,7 +471,12 @@ impl Uploader {
             })
         });
         let entry = sized.as_ref().or(entry);
-        let heir = || heir_of(self.journal.lock().overlay(), sent).map_or(sent.ino, |heir| heir.ino);
+        let makes = matches!(step, Step::Create { .. } | Step::CreateFolder { .. });
+        let find_heir = || heir_of(self.journal.lock().overlay(), sent, entry);
+        if makes && find_heir().is_none() {
+            return self.remove_stray(sent, entry).await;
+        }
+        let heir = || find_heir().map_or(sent.ino, |heir| heir.ino);
         let mut ino = heir();
         if let Some(entry) = entry {
             // Who sends bytes alone says nothing of the name, which others may have changed meanwhile.
@@ -489,7 +496,7 @@ impl Uploader {
         }
         let taken = 'taken: {
             let mut guard = self.journal.lock();
-            let Some(current) = heir_of(guard.overlay(), sent) else {
+            let Some(current) = heir_of(guard.overlay(), sent, entry) else {
                 break 'taken None;
             };
             let mut left = outcome::succeeded(&current, sent, step, entry, before.as_ref());
@@ -500,16 +507,7 @@ impl Uploader {
                 current.ready_at
             };
             let still_staged = left.staged.is_some();
-            let mut writes = Vec::new();
-            if let Some(id) = left.id.as_ref().filter(|id| Some(*id) != sent.id.as_ref()) {
-                writes.push(Write::Identify(left.ino, id.clone()));
-                if let (Step::Relocate { .. }, Some(old)) = (step, &sent.id) {
-                    writes.extend(copies_follow(guard.overlay(), old, id));
-                }
-                // Where ids are paths, one is given anew: what is remembered of its last owner's removal ends.
-                let last_owner = guard.overlay().by_id(id).filter(|c| c.ino != current.ino);
-                writes.extend(last_owner.filter(|c| is_settling(c)).map(|c| Write::Drop(c.ino)));
-            }
+            let mut writes = identified(guard.overlay(), &left, sent, step);
             let settles = left.is_empty() && left.state == State::Pending && left.claimed_by.is_none();
             if sent.placing.as_ref().is_some_and(|p| p.is_moved()) {
                 left.placed_at = Some(self.clock.now());
@@ -535,7 +533,10 @@ impl Uploader {
             Some((guard.commit(writes, durability), still_staged))
         };
         let Some((ticket, still_staged)) = taken else {
-            return self.remove_stray(sent, step, entry).await;
+            return match makes {
+                true => self.remove_stray(sent, entry).await,
+                false => Ok(()),
+            };
         };
         waited(ticket).await?;
         if let (Some(staged), Some(entry), false) = (staged, entry, still_staged) {
@@ -554,11 +555,8 @@ impl Uploader {
 
     /// An item was made for a node that was removed, or became another item's next version, while the request was under
     /// way: it is removed again.
-    async fn remove_stray(&self, sent: &Change, step: &Step, entry: Option<&Entry>) -> Result<(), StoreError> {
-        let makes = matches!(step, Step::Create { .. } | Step::CreateFolder { .. });
-        let Some(entry) = entry.filter(|_| makes) else {
-            return Ok(());
-        };
+    async fn remove_stray(&self, sent: &Change, entry: Option<&Entry>) -> Result<(), StoreError> {
+        let Some(entry) = entry else { return Ok(()) };
         let journal = self.journal.clone();
         let allocated = tokio::task::spawn_blocking(move || journal.allocate()).await;
         let ino = match allocated {
@@ -579,11 +577,18 @@ impl Uploader {
             base: sent.placing.iter().flat_map(|p| p.now.clone()).take(1).collect(),
             now: Vec::new(),
         });
+        // The catalog is told of it first, and that it is not the node which it was made for.
+        stray.ready_at = self.clock.now().plus(STRAY_PAUSE);
         let mut writes = vec![Write::Identify(ino, entry.id.clone()), Write::Put(Box::new(stray))];
         {
             let mut guard = self.journal.lock();
             if let Some(current) = guard.overlay().get(sent.ino) {
-                writes.push(Write::Put(current.as_sent()));
+                // What is in doubt about the item that the node has become stays so.
+                writes.push(Write::Put(Box::new(Change {
+                    unanswered: None,
+                    resume: None,
+                    ..Change::clone(current)
+                })));
                 if let Some(id) = &current.id {
                     writes.push(Write::Identify(sent.ino, id.clone()));
                 }
@@ -592,7 +597,11 @@ impl Uploader {
         }
         .wait()
         .await
-        .map_err(|e| StoreError::new(ErrorKind::Local, "note a stray copy", entry.id.as_str()).because(e))
+        .map_err(|e| StoreError::new(ErrorKind::Local, "note a stray copy", entry.id.as_str()).because(e))?;
+        if let Err(error) = self.world.took(ino, entry, &[], None, None).await {
+            tracing::debug!(id = %entry.id, "the catalog does not know of a stray copy: {error}");
+        }
+        Ok(())
     }
 
     pub(super) fn capabilities(&self) -> &Capabilities {
@@ -604,9 +613,26 @@ pub(super) fn is_settling(change: &Change) -> bool {
     matches!(change.state, State::Settling { .. })
 }
 
+/// What else is to be noted where a step has given a node an id.
+fn identified(overlay: &Overlay, left: &Change, sent: &Change, step: &Step) -> Vec<Write> {
+    let Some(id) = left.id.as_ref().filter(|id| Some(*id) != sent.id.as_ref()) else {
+        return Vec::new();
+    };
+    let mut writes = vec![Write::Identify(left.ino, id.clone())];
+    if let Some(old) = &sent.id {
+        writes.extend(followers(overlay, step, old, id));
+    }
+    // Where ids are paths, one is given anew: what is remembered of its last owner's removal ends.
+    let last_owner = overlay.by_id(id).filter(|c| c.ino != left.ino);
+    writes.extend(last_owner.filter(|c| is_settling(c)).map(|c| Write::Drop(c.ino)));
+    writes
+}
+
 /// Who has the result of a request coming: the node it was sent for, or the one that took over its identity meanwhile.
-fn heir_of(overlay: &super::Overlay, sent: &Change) -> Option<Arc<Change>> {
-    let current = overlay.get(sent.ino).filter(|c| c.id == sent.id);
+fn heir_of(overlay: &Overlay, sent: &Change, told: Option<&Entry>) -> Option<Arc<Change>> {
+    // A folder that was moved where ids are paths has its new id already.
+    let is_rekeyed = |c: &Change| sent.id.is_some() && told.is_some_and(|told| c.id.as_ref() == Some(&told.id));
+    let current = overlay.get(sent.ino).filter(|c| c.id == sent.id || is_rekeyed(c));
     let heir = || sent.id.as_ref().and_then(|id| overlay.by_id(id));
     current.or_else(heir).cloned()
 }

@@ -75,6 +75,9 @@ pub trait World: Send + Sync + 'static {
         staged: Option<&Staged>,
     ) -> Result<(), StoreError>;
 
+    /// An item that the store was last known to hold is that node's from now on.
+    async fn seat(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError>;
+
     /// The store confirmed that the item is gone.
     async fn gone(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError>;
 

@@ -64,8 +64,11 @@ impl Vfs {
             }
         }
         let closed = self.opens.close(file, for_writing);
-        if for_writing && closed != Closed::StillOpen && !file.is_ghost() {
-            self.writing_is_over(file).await;
+        if for_writing && closed != Closed::StillOpen {
+            match file.is_ghost() {
+                true => self.removal_goes_on(file.ino),
+                false => self.writing_is_over(file).await,
+            }
         }
         if closed == Closed::Last && file.is_ghost() {
             let body = file.body();
@@ -101,6 +104,15 @@ impl Vfs {
         };
         let ino = file.ino;
         note_scheduled(ino, self.blocking(move |vfs| vfs.schedule(ino, left)).await);
+    }
+
+    /// The removal of a file waits for who writes to it.
+    fn removal_goes_on(&self, ino: Ino) {
+        let mut guard = self.journal.lock();
+        let removal = guard.overlay().get(ino).filter(|change| change.is_removal());
+        if let Some(ready_at) = removal.map(|change| change.ready_at) {
+            guard.reschedule(ino, ready_at);
+        }
     }
 
     /// Says in the journal when what was written is to be sent, or that it is not to be. Blocks.

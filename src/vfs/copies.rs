@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cache::{Body, Keep, Reader};
 use crate::journal::{Change, Durability, KnownItem, Phase, Staged, State, Write};
 use crate::model::{Entry, Ino, Kind};
+use crate::store::{ErrorKind, StoreError};
 
 use super::handles::FileHandle;
 use super::opens::{Copying, OpenFile, Writing};
@@ -193,6 +194,12 @@ impl Vfs {
         let (own, staged) = loop {
             let asked = source.clone();
             let from = self.blocking(move |vfs| vfs.body_to_copy(&asked)).await?;
+            from.file().await?;
+            let is_here = from.size().is_some_and(|size| from.present_bytes() == size);
+            if !is_here && !source.is(&self.store.stat(&source.id).await?) {
+                // Others' bytes, which may be as many, would be taken for it.
+                return Err(StoreError::new(ErrorKind::Conflict, "copy", source.id.as_str()).into());
+            }
             from.complete(FILL_DEADLINE).await?;
             match self.staged_copy(&from, from.size().unwrap_or(0)).await {
                 Err(Error::Stale) if tries.next().is_some() => {}

@@ -18,7 +18,14 @@ impl Vfs {
                 guard.overlay().iter().filter(open).map(|c| Change::clone(c)).collect()
             };
             let mut writes = vfs.settled_unseen()?;
+            vfs.seat_all()?;
             for mut change in unfinished {
+                if change.is_removal() {
+                    // Its bytes are nobody's any more.
+                    change.staged = None;
+                    writes.push(Write::Put(Box::new(change)));
+                    continue;
+                }
                 let staged = change.staged.clone();
                 if let Some(staged) = &mut change.staged {
                     staged.size = vfs.staged_len(staged);
@@ -43,6 +50,21 @@ impl Vfs {
         self.sweep_originals().await?;
         self.expire_originals().await?;
         self.sweep_staging().await
+    }
+
+    /// An item may have become another node's right before the program ended, and the catalog has not heard of it.
+    fn seat_all(&self) -> super::Result<()> {
+        let seats: Vec<(Ino, ItemId)> = {
+            let guard = self.journal.lock();
+            let changes = guard.overlay().iter();
+            changes.filter_map(|c| Some((c.ino, c.id.clone()?))).collect()
+        };
+        for (ino, id) in seats {
+            if self.catalog.by_id(&id)?.is_some_and(|known| known.ino != ino) {
+                self.seat_now(ino, &id);
+            }
+        }
+        Ok(())
     }
 
     /// What waits for a listing to confirm it is shown from the catalog. When that was deleted, the store has to tell

@@ -309,7 +309,25 @@ impl Vfs {
         if writes.is_empty() && durability == Durability::Written {
             return Ok((value, None));
         }
-        Ok((value, Some(guard.commit(writes, durability))))
+        let seats = writes.iter().filter_map(|write| match write {
+            Write::Identify(ino, id) => Some((*ino, id.clone())),
+            _ => None,
+        });
+        let seats: Vec<(Ino, ItemId)> = seats.collect();
+        let ticket = guard.commit(writes, durability);
+        // Without the lock: the catalog may be taking in a large folder.
+        drop(guard);
+        for (ino, id) in seats {
+            self.seat_now(ino, &id);
+        }
+        Ok((value, Some(ticket)))
+    }
+
+    /// The catalog hears that an item is another node's by now. Should it not, the next answer tells it. Blocks.
+    pub(super) fn seat_now(&self, ino: Ino, id: &ItemId) {
+        if let Err(error) = self.catalog.set_ino(id, ino) {
+            tracing::debug!(ino = ino.0, %id, "the catalog has not heard whose item it is: {error}");
+        }
     }
 
     /// Takes no more changes and ends the uploader once the requests under way have come to rest. What is pending stays

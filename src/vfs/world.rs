@@ -295,6 +295,14 @@ impl World for Vfs {
         Ok(())
     }
 
+    async fn seat(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError> {
+        let item = id.clone();
+        self.blocking(move |vfs| Ok(vfs.catalog.set_ino(&item, ino)?))
+            .await
+            .map(drop)
+            .map_err(|e| local("note the node of", id.as_str(), e))
+    }
+
     async fn gone(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError> {
         let (item, now) = (id.clone(), self.answered_now());
         let _ = ino;

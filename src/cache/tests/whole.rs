@@ -3,6 +3,7 @@
 use super::double::Fault;
 use super::*;
 use crate::cache::CacheError;
+use crate::model::ItemId;
 use crate::store::ErrorKind;
 
 #[tokio::test(start_paused = true)]
@@ -105,6 +106,15 @@ async fn a_bundle_without_the_file_is_an_error_and_not_an_empty_file() {
         ..version(&rig.store.put("2", &pattern(2, KIB)), "moved on")
     };
     let error = read(&rig.cache.body(&other), 0, 10).await.unwrap_err();
+    assert!(
+        matches!(&error, CacheError::Changed { .. }),
+        "it is told as what it is: {error}"
+    );
+    let missing = Entry {
+        id: ItemId::of("file", "3"),
+        ..other
+    };
+    let error = read(&rig.cache.body(&missing), 0, 10).await.unwrap_err();
     assert!(
         matches!(&error, CacheError::Store(error) if error.kind == ErrorKind::Protocol),
         "{error}"

@@ -53,6 +53,11 @@ async fn reason(api: &Api, operation: &'static str, to: &RemotePath, unclear: St
     }
 }
 
+/// Whoever cannot look afterwards does not know, and says so.
+fn unknown(error: StoreError) -> StoreError {
+    error.retry(Retry::Ambiguous)
+}
+
 /// Moves a file or folder; never over something else.
 pub(super) async fn relocate(api: &Api, kind: Kind, from: &RemotePath, to: &RemotePath) -> Result<Entry> {
     const OPERATION: &str = "move";
@@ -62,8 +67,6 @@ pub(super) async fn relocate(api: &Api, kind: Kind, from: &RemotePath, to: &Remo
     if kind == Kind::Folder && to.is_within(from) {
         return Err(failure(ErrorKind::Invalid, OPERATION, from).because("a folder cannot go into itself"));
     }
-    // Whoever cannot look afterwards does not know, and says so.
-    let unknown = |e: StoreError| e.retry(Retry::Ambiguous);
     match api.move_to(noun(kind), from, to).await? {
         Written::Done(answer) => told_or_asked(api, kind, to, answer).await.map_err(unknown),
         Written::Unclear(error) => {
@@ -99,13 +102,16 @@ pub(super) async fn copy(api: &Api, kind: Kind, from: &RemotePath, to: &RemotePa
         return Err(failure(ErrorKind::Exists, OPERATION, to));
     }
     match api.copy_to(noun(kind), from, to).await? {
-        Written::Done(answer) => told_or_asked(api, kind, to, answer).await,
+        Written::Done(answer) => told_or_asked(api, kind, to, answer).await.map_err(unknown),
         Written::Unclear(error) => {
-            let (source, target) = (listing::kind_at(api, from).await?, listing::kind_at(api, to).await?);
+            let source = listing::kind_at(api, from).await.map_err(unknown)?;
+            let target = listing::kind_at(api, to).await.map_err(unknown)?;
             match (source, target) {
                 // A folder's copy that broke off half-way is not whole: that is for the caller to see.
                 (_, Some(Kind::Folder)) if error.kind != ErrorKind::NotFound => Err(error),
-                (_, Some(there)) if error.kind != ErrorKind::NotFound => listing::stat(api, there, to).await,
+                (_, Some(there)) if error.kind != ErrorKind::NotFound => {
+                    listing::stat(api, there, to).await.map_err(unknown)
+                }
                 (_, Some(_)) => Err(failure(ErrorKind::Exists, OPERATION, to)),
                 (None, None) => Err(failure(ErrorKind::NotFound, OPERATION, from)),
                 (Some(_), None) => Err(reason(api, OPERATION, to, error).await),
@@ -126,7 +132,7 @@ pub(super) async fn make_folder(api: &Api, path: &RemotePath) -> Result<Entry> {
     }
     match api.make_folder(path).await? {
         Written::Done(_) => Ok(decode::folder_entry(path)),
-        Written::Unclear(error) => match listing::kind_at(api, path).await? {
+        Written::Unclear(error) => match listing::kind_at(api, path).await.map_err(unknown)? {
             // Nobody was refused (404), so it is ours.
             Some(Kind::Folder) if error.kind != ErrorKind::NotFound => Ok(decode::folder_entry(path)),
             Some(_) => Err(failure(ErrorKind::Exists, OPERATION, path)),

@@ -7,7 +7,7 @@ use super::rig::{ME, Rig, all_stores};
 use crate::model::Entry;
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{Capabilities, IdScheme, Sizes, Support};
-use crate::vfs::{Fh, OpenHow};
+use crate::vfs::{Fh, Keep, OpenHow};
 
 const OLD: &[u8] = b"old";
 const NEW: &[u8] = b"new and longer";
@@ -315,6 +315,43 @@ async fn what_was_given_up_is_not_shown_for_another_file_of_that_path() {
     rig.clock.advance(Duration::from_secs(2000));
     rig.vfs.refresh("/").await.expect("a listing");
     assert_eq!(rig.read("a.txt").await.expect("read"), OLD);
+}
+
+/// Where ids are paths, our version of a file was put over another that had got the path since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_about_the_file_wherever_that_is_moved() {
+    let rig = Rig::new(presets::like_flextype()).await;
+    rig.mkdir("d").await.expect("mkdir");
+    rig.write("d/a.txt", OLD).await.expect("write");
+    rig.settle().await;
+    let remote = rig.store.remote();
+    rig.write("d/a.txt", NEW).await.expect("write");
+    let file = remote.find("d/a.txt").expect("stored");
+    remote.write(&file.id, &b"theirs"[..]).expect("written");
+    rig.settle().await;
+    let conflict = rig.vfs.attention().await.expect("a list")[0].id.expect("a number");
+    rig.rename("d/a.txt", "d/b.txt").await.expect("renamed");
+    rig.settle().await;
+    rig.rename("d", "e").await.expect("renamed");
+    rig.settle().await;
+    rig.mkdir("d").await.expect("mkdir");
+    rig.write("d/a.txt", b"another").await.expect("write");
+    rig.settle().await;
+    rig.vfs.resolve(conflict, Keep::Mine).await.expect("resolved");
+    rig.settle().await;
+    let ours = [
+        ("/d/a.txt", Some(b"another".to_vec())),
+        ("/e/b.txt", Some(NEW.to_vec())),
+    ];
+    let folders = [("/d", None), ("/e", None)];
+    let wanted: BTreeMap<_, _> = ours.into_iter().chain(folders).collect();
+    let stored = rig.stored();
+    let held: BTreeMap<_, _> = stored
+        .iter()
+        .map(|(path, held)| (path.as_str(), held.clone()))
+        .collect();
+    assert_eq!(held, wanted);
+    assert_eq!(rig.tree().await, stored);
 }
 
 /// The answer to our own rename was the first to tell of somebody else's new version: the bytes that were cached of the old

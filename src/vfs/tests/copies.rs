@@ -204,16 +204,14 @@ async fn a_copy_of_what_others_have_changed_is_one_of_what_was_here() {
 /// Nobody has the bytes any more: it is said, and no other ones are passed off as those.
 #[tokio::test]
 async fn a_copy_of_what_nobody_has_any_more_is_parked() {
-    for store in copying_stores() {
+    let theirs = ["theirs, longer", "new bytes"];
+    for (store, theirs) in copying_stores().flat_map(|store| theirs.map(|theirs| (store.clone(), theirs))) {
         let mut rig = rig(store).await;
         rig.crash_without_cache().await;
         rig.names("d").await;
         let id = id_of(&rig, "d/a.txt").await;
         rig.copy("d/a.txt", "e/a.txt").await.expect("copied");
-        rig.store
-            .remote()
-            .write(&id, Bytes::from("theirs, longer"))
-            .expect("written");
+        rig.store.remote().write(&id, Bytes::from(theirs)).expect("written");
         rig.vfs.refresh("d").await.expect("listed");
         rig.settle().await;
         let waiting = rig.vfs.attention().await.expect("a list");
@@ -412,17 +410,20 @@ async fn a_copy_of_what_is_being_moved_is_one_of_what_it_becomes() {
 /// Its folder waits for the user, and so did every save of the file that was copied into it.
 #[tokio::test]
 async fn a_copy_behind_what_is_parked_holds_nothing_up() {
-    for store in copying_stores() {
+    let folders = ["p", "p/q"];
+    for (store, folder) in copying_stores().flat_map(|store| folders.map(|folder| (store.clone(), folder))) {
         let rig = rig(store).await;
         let refused = Fault::Fail(ErrorKind::Denied, Retry::Never);
         rig.store.faults().inject(Op::CreateFolder, 1, refused);
         rig.mkdir("p").await.expect("mkdir");
-        rig.copy("d/a.txt", "p/a.txt").await.expect("copied");
+        rig.mkdir("p/q").await.expect("mkdir");
+        let copy = format!("{folder}/a.txt");
+        rig.copy("d/a.txt", &copy).await.expect("copied");
         rig.write("d/a.txt", b"new").await.expect("written");
         rig.settle().await;
-        assert_eq!(rig.stored()["/d/a.txt"].as_deref(), Some(&b"new"[..]));
+        assert_eq!(rig.stored()["/d/a.txt"].as_deref(), Some(&b"new"[..]), "{folder}");
         rig.vfs.retry(None).await.expect("retried");
-        ends_with(&rig, &[("/d/a.txt", b"new"), ("/p/a.txt", b"old bytes")]).await;
+        ends_with(&rig, &[("/d/a.txt", b"new"), (&format!("/{copy}"), b"old bytes")]).await;
     }
 }
 

@@ -170,6 +170,42 @@ async fn meanwhile(fault: Fault) {
     }
 }
 
+/// A new file was renamed over another while it was sent, and what had been made of it could not be removed at once: the save was
+/// parked although it had arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_of_a_file_that_became_anothers_version_is_in_nobodys_way() {
+    let has_folders = |store: &Capabilities| store.create_folder == CreateFolder::Anywhere;
+    for store in all_stores().into_iter().filter(has_folders) {
+        let label = store.label;
+        let rig = Rig::new(store).await;
+        rig.mkdir("d").await.expect("mkdir");
+        rig.write("d/b.txt", OLD).await.expect("write");
+        rig.settle().await;
+        let faults = rig.store.faults();
+        let before = faults.calls(Op::Create);
+        faults.inject(Op::Create, 1, Fault::Wait);
+        rig.write("d/a.txt", SENT).await.expect("write");
+        while faults.calls(Op::Create) == before {
+            rig.clock.advance(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        rig.rename("d/a.txt", "d/b.txt").await.expect("renamed");
+        let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+        faults.always(Op::Remove, down);
+        faults.release();
+        for _ in 0..60 {
+            rig.clock.advance(Duration::from_secs(1));
+            rig.rest().await;
+        }
+        assert_eq!(rig.read("d/b.txt").await.expect(label), SENT, "{label}");
+        assert_eq!(rig.names("d").await, ["b.txt"], "{label}");
+        let waiting = rig.vfs.attention().await.expect("a list");
+        assert!(waiting.is_empty(), "{label}: {waiting:?}");
+        faults.clear();
+        ends_with(&rig, &[("/d/b.txt", SENT)], label).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_to_a_file_that_is_being_sent_is_done_to_it_in_the_store() {
     meanwhile(Fault::Wait).await;

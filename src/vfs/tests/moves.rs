@@ -265,6 +265,44 @@ async fn a_path_is_given_on_when_everybody_knows_that_it_is_free() {
     ends_with(&rig, &[("/a.txt", "c"), ("/c.txt", "y")]).await;
 }
 
+/// The answer to a move was lost, and others made another file, or folder, where it had been: that one was moved, or removed,
+/// in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_put_where_a_file_was_is_not_taken_for_it() {
+    for is_removed in [false, true] {
+        let rig = after_a_lost_move().await;
+        let root = rig.store.remote().root();
+        rig.store.remote().put(&root, "c.txt", &b"theirs"[..]).expect("put");
+        let mut wanted = vec![("/a.txt", "c"), ("/c.txt", "theirs"), ("/y.txt", "y")];
+        if is_removed {
+            rig.unlink("a.txt").await.expect("unlinked");
+            wanted.remove(0);
+        }
+        ends_with(&rig, &wanted).await;
+        assert_eq!(rig.names("").await.len(), wanted.len() + 1, "and the folder");
+    }
+    let rig = some_files().await;
+    rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
+    rig.rename("d", "e").await.expect("rename");
+    asked(&rig, Op::Relocate, 1).await;
+    rig.store.remote().mkdir(&rig.store.remote().root(), "d").expect("made");
+    rig.rmdir("e").await.expect("removed");
+    ends_with(&rig, &[("/c.txt", "c"), ("/y.txt", "y")]).await;
+    assert!(rig.stored().contains_key("/d"), "theirs");
+}
+
+/// An answer that told of a folder's new path was not heard by the journal: each was looked into once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_move_was_answered_is_not_looked_for() {
+    let rig = some_files().await;
+    let looks = || [Op::Stat, Op::List].map(|op| rig.store.faults().calls(op));
+    let before = looks();
+    rig.rename("d", "e").await.expect("rename");
+    rig.settle().await;
+    assert_eq!(looks(), before);
+    assert!(rig.stored().contains_key("/e"));
+}
+
 /// A person's own name for a file was also that of the next one that others put where it had been.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_file_was_called_here_is_not_the_name_of_what_gets_its_path() {

@@ -132,16 +132,18 @@ async fn a_new_file_that_is_not_right_does_not_stay() {
 /// Others had moved it into a folder that nobody has looked into here: the new file went to the old folder.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_goes_into_a_folder_that_nobody_has_listed() {
-    for store in stores() {
+    let names = ["a.txt", "b.txt"];
+    for (store, name) in stores().flat_map(|store| names.map(|name| (store.clone(), name))) {
         let (rig, old) = rig(store).await;
         let remote = rig.store.remote();
         let folder = remote.mkdir(&remote.root(), "d").expect("a folder");
         rig.write("a.txt", NEW).await.expect("write");
+        remote.rename(&old, name).expect("renamed");
         remote.place(&old, std::slice::from_ref(&folder.id)).expect("moved");
         rig.settle().await;
         rig.clock.advance(Duration::from_secs(2000));
         rig.vfs.refresh("/").await.expect("a listing");
-        assert_eq!(rig.read("d/a.txt").await.expect("read"), NEW);
+        assert_eq!(rig.read(&format!("d/{name}")).await.expect("read"), NEW);
         assert_eq!(rig.names("").await, ["d"]);
         assert_eq!(remote.children(&folder.id).len(), 1);
     }

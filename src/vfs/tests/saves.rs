@@ -59,6 +59,76 @@ async fn a_backup_that_stays_becomes_a_file_of_this_machine() {
     assert_eq!(rig.stored().len(), 1, "the backup never reaches the store");
 }
 
+/// The removal waited for the writer, and nobody told it that the file had been closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_while_it_is_written_to_goes_when_it_is_closed() {
+    for store in all_stores() {
+        let rig = Rig::new(store).await;
+        let label = rig.store.shared().capabilities().label;
+        rig.write("a.txt", b"one").await.expect(label);
+        rig.settle().await;
+        let how = OpenHow {
+            write: true,
+            ..OpenHow::default()
+        };
+        let ino = rig.at("a.txt").await.expect(label).ino;
+        let fh = rig.vfs.open(ME, ino, how).await.expect(label).fh;
+        rig.vfs.write(fh, 0, Bytes::from("two")).await.expect(label);
+        rig.unlink("a.txt").await.expect(label);
+        for _ in 0..20 {
+            rig.clock.advance(Duration::from_secs(1));
+            rig.rest().await;
+        }
+        rig.vfs.flush(ME, fh).await.expect(label);
+        rig.vfs.release(fh).await;
+        rig.settle().await;
+        assert_eq!(rig.stored(), [].into(), "{label}");
+    }
+}
+
+/// The asset's name went with the backup when the save was given up; and the backup could not get a name of its own as long as
+/// the save was under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_asset_and_the_backup_of_it_are_two_from_the_moment_of_the_save() {
+    let saved_beside_a_backup = async |fault: Fault| {
+        let rig = Rig::new(presets::like_imagerelay()).await;
+        rig.write("hero.jpg", b"one").await.expect("write");
+        rig.settle().await;
+        rig.store.faults().always(Op::Replace, fault);
+        rig.rename("hero.jpg", "hero.jpg~").await.expect("rename");
+        rig.write("hero.jpg", b"two").await.expect("write");
+        for _ in 0..20 {
+            rig.clock.advance(Duration::from_secs(1));
+            rig.rest().await;
+        }
+        assert!(rig.store.faults().calls(Op::Replace) > 0, "it is being sent");
+        rig
+    };
+    let rig = saved_beside_a_backup(Fault::Fail(ErrorKind::Denied, Retry::Never)).await;
+    let parked = rig.vfs.attention().await.expect("a list");
+    rig.vfs
+        .discard(parked[0].id.expect("a number"))
+        .await
+        .expect("given up");
+    assert_eq!(rig.read("hero.jpg").await.expect("the asset is there"), b"one");
+    assert_eq!(rig.read("hero.jpg~").await.expect("and the backup"), b"one");
+
+    let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+    let rig = saved_beside_a_backup(down).await;
+    rig.rename("hero.jpg~", "old.jpg").await.expect("rename");
+    for _ in 0..20 {
+        rig.clock.advance(Duration::from_secs(1));
+        rig.rest().await;
+    }
+    assert!(rig.stored().contains_key("/old.jpg"));
+    let waiting = rig.vfs.attention().await.expect("a list");
+    assert!(waiting.is_empty(), "{waiting:?}");
+    rig.store.faults().clear();
+    rig.settle().await;
+    assert_eq!(rig.read("hero.jpg").await.expect("read"), b"two");
+    assert_eq!(rig.tree().await, rig.stored());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn separate_programs_keep_the_identities_of_posix() {
     let rig = Rig::new(presets::like_imagerelay()).await;

@@ -75,6 +75,12 @@ enum Act {
     SetXattr(usize, usize),
     /// Somebody begins to read a file, and goes on with it from then on.
     Open(usize),
+    /// A program opens a file and writes to its end, and keeps it open.
+    Begin(usize, usize),
+    /// Whoever has a file open for writing writes more to its end, wherever the file is by now.
+    More(usize),
+    /// They close their files.
+    End,
     Advance(u64),
     Settle,
     Restart,
@@ -116,6 +122,9 @@ fn act(weather: Weather) -> impl Strategy<Value = Act> {
         6 => (path.clone(), path.clone()).prop_map(|(p, q)| Act::Copy(p, q)),
         2 => (path.clone(), 0..9usize).prop_map(|(p, n)| Act::SetXattr(p, n)),
         3 => path.clone().prop_map(Act::Open),
+        4 => (path.clone(), 1..20usize).prop_map(|(p, n)| Act::Begin(p, n)),
+        2 => (1..20usize).prop_map(Act::More),
+        2 => Just(Act::End),
         6 => (0..5u64).prop_map(Act::Advance),
         2 => Just(Act::Advance(100)),
         4 => Just(Act::Settle),
@@ -173,6 +182,7 @@ async fn run(store: Capabilities, acts: Vec<Act>) {
         run.step(number, act).await;
         run.compare(&format!("step {number}, {act:?}")).await;
     }
+    run.end_writing().await;
     run.settle().await;
     run.restart().await;
     run.compare("the last restart").await;
@@ -414,5 +424,27 @@ async fn who_is_to_be_called_otherwise_takes_no_name_from_those_who_stay() {
             Act::LoseCache,
         ];
         run(store, acts).await;
+    }
+}
+
+/// A file was removed while it was written to, right before the program ended: it was parked, without a name.
+#[tokio::test]
+async fn what_was_removed_while_it_was_written_to_is_gone_after_a_restart() {
+    for store in all_stores() {
+        let mut run = Run::new(store).await;
+        let acts = [
+            Act::Refuse(0),
+            Act::Write(0, 1, false),
+            Act::Advance(2),
+            Act::Begin(0, 1),
+            Act::Unlink(0, false),
+        ];
+        for (number, act) in acts.iter().enumerate() {
+            run.step(number, act).await;
+        }
+        run.rig.crash().await;
+        run.compare("a restart").await;
+        run.settle().await;
+        run.end().await;
     }
 }

@@ -70,6 +70,11 @@ impl Clash {
     }
 }
 
+/// What we describe a file by when others change it: not what it may have been described by before.
+fn described(number: usize) -> usize {
+    100 + number
+}
+
 /// One of several, whatever the number.
 fn pick<T: Clone>(from: &[T], number: usize) -> Option<T> {
     from.get(number.checked_rem(from.len())?).cloned()
@@ -285,7 +290,8 @@ impl Run {
         if self.disk.file(&ours_at).is_ok() {
             match (clash.ours, clash.theirs) {
                 (Ours::Describe, Theirs::Edit | Theirs::Describe) => {
-                    self.is_described(&ours_at, &format!("value {number}")).await;
+                    self.is_described(&ours_at, &format!("value {}", described(number)))
+                        .await;
                 }
                 (_, Theirs::Describe) => self.is_described(&ours_at, &format!("theirs {number}")).await,
                 _ => {}
@@ -300,7 +306,7 @@ impl Run {
         let (act, to) = match ours {
             Ours::Save => (Act::Write(p, 23, false), path),
             Ours::Remove => (Act::Unlink(p, false), path),
-            Ours::Describe => (Act::SetXattr(p, number), path),
+            Ours::Describe => (Act::SetXattr(p, described(number)), path),
             Ours::Rename(which) => {
                 let to = self.destination(path, which)?;
                 let q = PATHS.iter().position(|known| *known == to)?;

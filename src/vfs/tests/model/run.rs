@@ -17,9 +17,11 @@ use crate::vfs::{Caller, Error, Fh, OpenHow, RenameMode, Result};
 pub const FIELD: &str = "user.memory.credit";
 /// Readers at a time.
 const READERS_MAX: usize = 3;
+/// Programs that keep a file open for writing, at a time.
+const WRITERS_MAX: usize = 2;
 
 /// Somebody who has a file open.
-struct Reader {
+struct Opened {
     fh: Fh,
     file: u32,
 }
@@ -28,11 +30,20 @@ struct Reader {
 pub struct Run {
     pub rig: Rig,
     pub disk: Disk,
-    readers: Vec<Reader>,
+    readers: Vec<Opened>,
+    writers: Vec<Opened>,
 }
 
 fn is_file_name(path: usize) -> bool {
     PATHS[path].contains(".txt")
+}
+
+/// What others do to a file that is being written, and what becomes of one whose writer is killed, is tested by itself.
+fn is_for_others_or_the_end(act: &Act) -> bool {
+    matches!(
+        act,
+        Act::Settle | Act::Restart | Act::Evict | Act::LoseCache | Act::OthersMake(_) | Act::Others(..) | Act::Clash(_)
+    )
 }
 
 /// Nothing but what the store cannot do may differ from a disk.
@@ -49,6 +60,7 @@ impl Run {
             rig: Rig::new(store).await,
             disk: Disk::default(),
             readers: Vec::new(),
+            writers: Vec::new(),
         }
     }
 
@@ -118,9 +130,12 @@ impl Run {
 
     #[allow(clippy::too_many_lines)] // One arm for each act.
     pub async fn step(&mut self, number: usize, act: &Act) {
+        if is_for_others_or_the_end(act) {
+            self.end_writing().await;
+        }
         match *act {
             // Stores that serve files by name want an extension, so that only folders go without one here.
-            Act::Write(p, ..) | Act::Append(p, _) | Act::Truncate(p, _) if !is_file_name(p) => {}
+            Act::Write(p, ..) | Act::Append(p, _) | Act::Truncate(p, _) | Act::Begin(p, _) if !is_file_name(p) => {}
             Act::Copy(p, q) if p == q || !is_file_name(p) || !is_file_name(q) => {}
             Act::Mkdir(p) if is_file_name(p) => {}
             Act::Rename(p, q, _) | Act::Exchange(p, q) | Act::Link(p, q) if is_file_name(p) != is_file_name(q) => {}
@@ -207,6 +222,9 @@ impl Run {
             }
             Act::Settle => self.settle().await,
             Act::Open(p) => self.open(PATHS[p]).await,
+            Act::Begin(p, len) => self.begin_writing(PATHS[p], &self.bytes(number, len)).await,
+            Act::More(len) => self.write_more(&self.bytes(number, len)).await,
+            Act::End => self.end_writing().await,
             Act::Restart => self.restart().await,
             Act::Evict => self.evict().await,
             Act::LoseCache => self.lose_cache().await,
@@ -262,9 +280,47 @@ impl Run {
             ..OpenHow::default()
         };
         let fh = self.rig.vfs.open(ME, ino, how).await.expect("it opens").fh;
-        self.readers.push(Reader { fh, file });
+        self.readers.push(Opened { fh, file });
         // What has been read is kept for the reader, whatever becomes of the file in the store.
         self.compare_readers("it was opened").await;
+    }
+
+    async fn begin_writing(&mut self, path: &str, bytes: &[u8]) {
+        let Ok(file) = self.disk.file(path) else { return };
+        if self.writers.len() == WRITERS_MAX {
+            return;
+        }
+        let ino = self.rig.at(path).await.expect("there").ino;
+        let how = OpenHow {
+            write: true,
+            append: true,
+            ..OpenHow::default()
+        };
+        match self.rig.vfs.open(ME, ino, how).await {
+            Ok(opened) => self.writers.push(Opened { fh: opened.fh, file }),
+            Err(error) if is_limit(&error) => return,
+            Err(error) => panic!("{path} does not open: {error:?}"),
+        }
+        self.write_more(bytes).await;
+    }
+
+    async fn write_more(&mut self, bytes: &[u8]) {
+        for writer in &self.writers {
+            let held = self.disk.files.get_mut(&writer.file).expect("it is open");
+            let at = held.len() as u64;
+            let written = self.rig.vfs.write(writer.fh, at, Bytes::copy_from_slice(bytes)).await;
+            match written {
+                Ok(_) => held.extend(bytes),
+                Err(error) => assert!(is_limit(&error), "write: {error:?}"),
+            }
+        }
+    }
+
+    pub async fn end_writing(&mut self) {
+        for writer in std::mem::take(&mut self.writers) {
+            self.rig.vfs.flush(ME, writer.fh).await.expect("flushed");
+            self.rig.vfs.release(writer.fh).await;
+        }
     }
 
     /// What readers of a file see from now on is tested by itself.
