@@ -263,16 +263,23 @@ impl Vfs {
         Ok(file)
     }
 
-    /// The store may have confirmed our own bytes while they were opened: they are of the version that it told.
-    async fn follow_own_upload(&self, file: &Arc<OpenFile>, node: &Node) -> Result<()> {
-        let was_staged = node.change.as_ref().is_some_and(|c| c.staged.is_some());
-        if !was_staged || !self.has_moved_on(node) {
+    /// The store may have confirmed our own bytes, or have made a copy, while that was opened: it is of the version that the
+    /// store told.
+    pub(super) async fn follow_own_upload(&self, file: &Arc<OpenFile>, node: &Node) -> Result<()> {
+        let may_be_sent = |c: &Arc<Change>| c.staged.is_some() || c.copy_of.is_some();
+        if !node.change.as_ref().is_some_and(may_be_sent) || !self.has_moved_on(node) {
             return Ok(());
         }
         let ino = node.ino;
         let now = self.blocking(move |vfs| Ok(vfs.node(ino).ok())).await?;
-        if let Some(entry) = now.and_then(|node| node.entry) {
+        let Some(now) = now else { return Ok(()) };
+        let is_to_be_copied = now.change.as_ref().is_some_and(|c| c.copy_of.is_some());
+        if let Some(entry) = now.entry {
             file.set_version(Some(entry.version.clone()));
+            if file.copying().is_some() && !is_to_be_copied {
+                file.set_copying(None);
+                file.set_body(self.cache.body(&entry));
+            }
         }
         Ok(())
     }

@@ -65,12 +65,23 @@ impl Vfs {
     pub(super) async fn body_moved(&self, file: &Arc<OpenFile>, error: &CacheError) -> Result<Option<Arc<Body>>> {
         let is_missing = matches!(error, CacheError::Store(error) if error.kind == ErrorKind::NotFound);
         let body = file.body();
-        let is_clean = !body.is_dirty();
-        if !is_missing || !is_clean || self.moved_to(file.ino, &body.item()).await.is_none() {
+        if !is_missing || body.is_dirty() {
             return Ok(None);
         }
-        let ino = file.ino;
-        let node = self.blocking(move |vfs| vfs.node(ino)).await?;
+        let (ino, item) = (file.ino, body.item());
+        let has_moved = self.moved_to(ino, &item).await.is_some();
+        let Ok(node) = self.blocking(move |vfs| vfs.node(ino)).await else {
+            return Ok(None);
+        };
+        let copied = node.change.as_ref().and_then(|change| change.copy_of.as_ref());
+        if copied.is_some_and(|source| source.id != item) {
+            let moved = self.body_of(&node).await?;
+            file.set_body(moved.clone());
+            return Ok(Some(moved));
+        }
+        if !has_moved {
+            return Ok(None);
+        }
         let entry = node.entry.ok_or(Error::Stale)?;
         if file.is_other_version(&entry) {
             return Err(Error::Stale);

@@ -367,4 +367,19 @@ async fn who_has_a_file_open_reads_on_when_its_folder_is_moved() {
     rig.settle().await;
     assert_eq!(rig.vfs.read(opened.fh, 0, 100).await.expect("read"), "read later");
     rig.vfs.release(opened.fh).await;
+    // And of a copy of it that the store is still to make.
+    let folder = remote.find("e").expect("moved").id;
+    remote.put(&folder, "b.txt", &b"read never"[..]).expect("put");
+    rig.vfs.refresh("e").await.expect("a listing");
+    let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+    rig.store.faults().always(Op::Copy, down);
+    rig.mkdir("f").await.expect("mkdir");
+    rig.copy("e/b.txt", "f/b.txt").await.expect("copied");
+    let ino = rig.at("f/b.txt").await.expect("there").ino;
+    let opened = rig.vfs.open(ME, ino, how).await.expect("opens");
+    rig.rename("e", "g").await.expect("rename");
+    pass(&rig, 30).await;
+    assert!(rig.stored().contains_key("/g"));
+    assert_eq!(rig.vfs.read(opened.fh, 0, 100).await.expect("read"), "read never");
+    rig.vfs.release(opened.fh).await;
 }

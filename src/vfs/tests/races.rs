@@ -11,7 +11,7 @@ use crate::cache::BodyState;
 use crate::journal::{Phase, World};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{Capabilities, CreateFile};
-use crate::vfs::opens::TakenBy;
+use crate::vfs::opens::{Copying, OpenFile, TakenBy};
 use crate::vfs::{Error, OpenHow};
 
 /// Between the journal's note of a new file and its being counted as open, the uploader took its writer for dead, and the
@@ -177,4 +177,38 @@ async fn a_file_that_only_a_child_has_closed_is_kept_aside_after_a_crash() {
     assert_eq!(rig.read("half.txt").await.expect("read"), b"half");
     let parked = rig.vfs.queue(None).await.expect("a queue");
     assert_eq!(parked.len(), 1, "{parked:?}");
+}
+
+/// The store made a copy between the look at what is to be opened and the opening: the file was open as one that was still to be
+/// made, nobody told it of other versions, and what was written to it went over those.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_made_while_it_is_opened_is_open_as_what_the_store_has() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.mkdir("d").await.expect("mkdir");
+    rig.write("a.txt", b"bytes").await.expect("write");
+    rig.settle().await;
+    rig.copy("a.txt", "d/a.txt").await.expect("copied");
+    let ino = rig.at("d/a.txt").await.expect("there").ino;
+    let looked_at = rig.vfs.node(ino).expect("known");
+    let source = looked_at.change.as_ref().and_then(|c| c.copy_of.clone());
+    let source = source.expect("to be made by the store").id;
+    rig.settle().await;
+    let body = rig.vfs.body_of(&looked_at).await.expect("that of the source");
+    let opened = rig.vfs.opens.open(ino, false, rig.vfs.clock.now(), || {
+        let file = OpenFile::new(ino, body, None);
+        file.set_copying(Some(Copying {
+            source,
+            size: 5,
+            upto: 5,
+        }));
+        file
+    });
+    rig.vfs
+        .follow_own_upload(&opened, &looked_at)
+        .await
+        .expect("looked again");
+    assert!(opened.copying().is_none());
+    let made = rig.store.remote().find("d/a.txt").expect("made");
+    assert_eq!(opened.body().item(), made.id);
+    assert!(!opened.is_other_version(&made));
 }
