@@ -170,13 +170,8 @@ impl Uploader {
             parents,
         };
         let is_path = self.capabilities().ids == IdScheme::Path;
-        // A folder that was made anew cannot be told from the one that was there: what is at the new place is believed.
-        let may_be_another = |there: &Entry| match &asked.moved {
-            Some(moved) if is_path => there.kind == Kind::Folder || !moved.is(there),
-            Some(_) | None => false,
-        };
         let moved = match self.store.stat(id).await {
-            Ok(there) if !may_be_another(&there) => {
+            Ok(there) if !is_path || !self.may_be_another(&there, asked).await? => {
                 (there.name == to.name && there.parents == to.parents).then_some(there)
             }
             Err(error) if !error.is_not_found() => return Err(error),
@@ -185,8 +180,11 @@ impl Uploader {
             Ok(_) | Err(_) => match self.moved_as_told(change.ino, id).await? {
                 Some(told) => Some(told),
                 None => {
-                    let size = asked.moved.as_ref().and_then(|moved| moved.size);
-                    self.moved_already(change.kind, size, &to).await?
+                    let known = self.world.entry(id).await.map(|known| KnownItem::from(&*known));
+                    match asked.moved.clone().or(known) {
+                        Some(moved) => self.moved_already(change.kind, moved.size, &to).await?,
+                        None => None,
+                    }
                 }
             },
         };
@@ -201,6 +199,20 @@ impl Uploader {
         };
         self.finish(sent, &step, Some(&entry), None).await?;
         Ok(Acted::Again)
+    }
+
+    /// Whether what is under the old id of something that may have been moved can be another: a file in another version; a
+    /// folder, which has none, without anything that is known to have been in it.
+    async fn may_be_another(&self, there: &Entry, asked: &Unanswered) -> Result<bool, StoreError> {
+        if there.kind == Kind::File {
+            return Ok(asked.moved.as_ref().is_some_and(|moved| !moved.is(there)));
+        }
+        for child in self.listed_now(&there.id).await? {
+            if self.world.entry(&child.id).await.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The catalog may have heard of a move already when the journal had not: then it has the node under its new id.

@@ -229,6 +229,11 @@ impl Journal {
         Ok(known.into_iter().flatten().collect())
     }
 
+    /// The inode of an item, if it has one. Blocks.
+    pub fn known_inode(&self, id: &ItemId) -> Result<Option<Ino>, JournalError> {
+        self.read(|db| db::ino_of(db, id))
+    }
+
     /// The item behind an inode, also when the catalog has been rebuilt since.
     pub fn item(&self, ino: Ino) -> Result<Option<ItemId>, JournalError> {
         self.read(|db| db::id_of(db, ino))

@@ -549,7 +549,10 @@ impl Uploader {
     /// of somebody else's bytes, what waits here is not based on those.
     async fn known_before(&self, sent: &Change, told: Option<&Entry>) -> Option<ContentVersion> {
         let before = self.world.entry(sent.id.as_ref()?).await?;
-        let is_theirs = told.is_some_and(|told| told.has_other_bytes_than(&before));
+        let is_theirs = told.is_some_and(|told| {
+            let is_moved = sent.id.as_ref() != Some(&told.id);
+            told.has_other_bytes_than(&before) || is_moved && told.version != before.version
+        });
         (!is_theirs).then(|| before.version.clone())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::journal::{Change, Durability, LocalReason, Phase, Staged, State, Ticket, Write};
+use crate::journal::{Change, Durability, LocalReason, Phase, Staged, State, Write};
 use crate::model::Ino;
 
 use super::opens::{Closed, OpenFile, Writing};
@@ -117,8 +117,8 @@ impl Vfs {
 
     /// Says in the journal when what was written is to be sent, or that it is not to be. Blocks.
     fn schedule(&self, ino: Ino, left: Option<Unfinished>) -> Result<()> {
-        let ((), ticket) = self.decide_now(Durability::Written, |d| d.written(ino, left))?;
-        Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?)
+        let ((), decided) = self.decide_now(Durability::Written, |d| d.written(ino, left))?;
+        decided.wait_blocking(self)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::cache::{Body, Keep, Reader};
+use crate::catalog::merge;
 use crate::journal::{Change, Durability, KnownItem, Phase, Staged, State, Write};
 use crate::model::{Entry, Ino, Kind};
 use crate::store::{ErrorKind, StoreError};
@@ -196,7 +197,7 @@ impl Vfs {
             let from = self.blocking(move |vfs| vfs.body_to_copy(&asked)).await?;
             from.file().await?;
             let is_here = from.size().is_some_and(|size| from.present_bytes() == size);
-            if !is_here && !source.is(&self.store.stat(&source.id).await?) {
+            if !is_here && !self.is_still(source).await? {
                 // Others' bytes, which may be as many, would be taken for it.
                 return Err(StoreError::new(ErrorKind::Conflict, "copy", source.id.as_str()).into());
             }
@@ -231,6 +232,14 @@ impl Vfs {
             open.set_copying(None);
         }
         Ok(())
+    }
+
+    /// Whether the store has an item as it was, as far as the catalog would tell the two apart.
+    async fn is_still(&self, source: &KnownItem) -> Result<bool> {
+        let told = self.store.stat(&source.id).await?;
+        let asked = source.id.clone();
+        let known = self.blocking(move |vfs| Ok(vfs.catalog.by_id(&asked)?)).await?;
+        Ok(source.is(&known.map_or_else(|| told.clone(), |known| merge(&known.entry, &told))))
     }
 
     /// The first bytes of a body as staged ones, durable and complete; [`Error::Stale`] when a program has begun to write to

@@ -88,7 +88,7 @@ impl Vfs {
             }
             Ok(())
         });
-        let written = taken_back.and_then(|((), ticket)| Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?));
+        let written = taken_back.and_then(|((), decided)| decided.wait_blocking(self));
         if let Err(error) = written {
             tracing::error!(ino = ino.0, "the journal does not know of a close that failed: {error}");
         }
@@ -111,12 +111,12 @@ impl Vfs {
         let id = body.id().map(|id| id.to_string()).unwrap_or_default();
         let (is_held, bytes) = (held.is_some(), held);
         let told = self.decide_now(Durability::Synced, move |d| d.closed(ino, &id, size, mtime, bytes));
-        let (is_told, ticket) = told?;
+        let (is_told, decided) = told?;
         if is_held && !is_told {
             // No change speaks of these bytes any more; whoever has them open was promised that they are durable.
             body.sync_now()?;
         }
-        Ok(ticket)
+        Ok(decided.ticket)
     }
 
     /// Secures what a writer left unfinished: its length, and whether every byte is there.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cache::{Body, BodyId, CacheError};
-use crate::journal::{Change, Durability, KnownItem, Overlay, Phase, Place, Placing, Staged, State, Ticket, Write};
+use crate::journal::{Change, Durability, KnownItem, Overlay, Phase, Place, Placing, Staged, State, Write};
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
 
@@ -171,7 +171,7 @@ impl Vfs {
             true => process_of(caller.pid),
             false => NOBODY,
         };
-        let (file, ticket) = self.decide_now(Durability::Written, |d| {
+        let (file, decided) = self.decide_now(Durability::Written, |d| {
             let folder = d.vfs.node_in(d.overlay(), parent)?;
             if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
                 return Err(Error::Exists);
@@ -193,9 +193,9 @@ impl Vfs {
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
-        if let Some(Err(error)) = ticket.map(Ticket::wait_blocking) {
+        if let Err(error) = decided.wait_blocking(self) {
             self.opens.close(&file, true);
-            return Err(error.into());
+            return Err(error);
         }
         Ok(file)
     }

@@ -18,7 +18,7 @@ impl Vfs {
                 guard.overlay().iter().filter(open).map(|c| Change::clone(c)).collect()
             };
             let mut writes = vfs.settled_unseen()?;
-            vfs.seat_all()?;
+            vfs.seat_again()?;
             for mut change in unfinished {
                 if change.is_removal() {
                     // Its bytes are nobody's any more.
@@ -52,18 +52,27 @@ impl Vfs {
         self.sweep_staging().await
     }
 
-    /// An item may have become another node's right before the program ended, and the catalog has not heard of it.
-    fn seat_all(&self) -> super::Result<()> {
-        let seats: Vec<(Ino, ItemId)> = {
+    /// An item may have become another node's right before the program ended, and the catalog has not heard of it; or only the
+    /// catalog has, because the journal lost that with the power.
+    fn seat_again(&self) -> super::Result<()> {
+        let changed: Vec<(Ino, Option<ItemId>)> = {
             let guard = self.journal.lock();
-            let changes = guard.overlay().iter();
-            changes.filter_map(|c| Some((c.ino, c.id.clone()?))).collect()
+            guard.overlay().iter().map(|c| (c.ino, c.id.clone())).collect()
         };
-        for (ino, id) in seats {
+        let mut seats = Vec::new();
+        for (ino, id) in changed {
+            let sitting = self.catalog.by_ino(ino)?.map(|node| node.entry.id.clone());
+            if let Some(other) = sitting.filter(|other| Some(other) != id.as_ref())
+                && let Some(whose) = self.journal.known_inode(&other)?.filter(|whose| *whose != ino)
+            {
+                seats.push((whose, other));
+            }
+            let Some(id) = id else { continue };
             if self.catalog.by_id(&id)?.is_some_and(|known| known.ino != ino) {
-                self.seat_now(ino, &id);
+                seats.push((ino, id));
             }
         }
+        self.seat_all(&seats);
         Ok(())
     }
 

@@ -132,6 +132,24 @@ impl std::ops::Deref for Vfs {
     }
 }
 
+/// A decision on its way to the disk.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// Answers when it is in the journal; `None` where nothing was to be written.
+    pub ticket: Option<Ticket>,
+    /// Items that are other nodes' from then on.
+    pub seats: Vec<(Ino, ItemId)>,
+}
+
+impl Decided {
+    /// Waits for the journal, and tells the catalog. Blocks.
+    pub fn wait_blocking(self, vfs: &Vfs) -> Result<()> {
+        self.ticket.map_or(Ok(()), Ticket::wait_blocking)?;
+        vfs.seat_all(&self.seats);
+        Ok(())
+    }
+}
+
 /// A decision on the tree in the making: taken under the journal's lock.
 pub(super) struct Decision<'a, 'g> {
     pub vfs: &'a Inner,
@@ -284,19 +302,26 @@ impl Vfs {
         durability: Durability,
         decision: impl FnOnce(&mut Decision<'_, '_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (value, ticket) = self.blocking(move |vfs| vfs.decide_now(durability, decision)).await?;
-        if let Some(ticket) = ticket {
+        let (value, decided) = self.blocking(move |vfs| vfs.decide_now(durability, decision)).await?;
+        if let Some(ticket) = decided.ticket {
             ticket.wait().await?;
+        }
+        if !decided.seats.is_empty() {
+            self.blocking(move |vfs| {
+                vfs.seat_all(&decided.seats);
+                Ok(())
+            })
+            .await?;
         }
         Ok(value)
     }
 
-    /// The same on a blocking thread; the ticket answers when the change is in the journal.
+    /// The same on a blocking thread; what is answered is waited for outside the lock.
     pub(super) fn decide_now<T>(
         &self,
         durability: Durability,
         decision: impl FnOnce(&mut Decision<'_, '_>) -> Result<T>,
-    ) -> Result<(T, Option<Ticket>)> {
+    ) -> Result<(T, Decided)> {
         let mut guard = self.journal.lock();
         let mut making = Decision {
             vfs: self,
@@ -307,26 +332,24 @@ impl Vfs {
         let value = decision(&mut making)?;
         let writes = making.writes;
         if writes.is_empty() && durability == Durability::Written {
-            return Ok((value, None));
+            return Ok((value, Decided::default()));
         }
         let seats = writes.iter().filter_map(|write| match write {
             Write::Identify(ino, id) => Some((*ino, id.clone())),
             _ => None,
         });
-        let seats: Vec<(Ino, ItemId)> = seats.collect();
-        let ticket = guard.commit(writes, durability);
-        // Without the lock: the catalog may be taking in a large folder.
-        drop(guard);
-        for (ino, id) in seats {
-            self.seat_now(ino, &id);
-        }
-        Ok((value, Some(ticket)))
+        let seats = seats.collect();
+        let ticket = Some(guard.commit(writes, durability));
+        Ok((value, Decided { ticket, seats }))
     }
 
-    /// The catalog hears that an item is another node's by now. Should it not, the next answer tells it. Blocks.
-    pub(super) fn seat_now(&self, ino: Ino, id: &ItemId) {
-        if let Err(error) = self.catalog.set_ino(id, ino) {
-            tracing::debug!(ino = ino.0, %id, "the catalog has not heard whose item it is: {error}");
+    /// The catalog hears whose items these are by now, once the journal has it. Should it not, the next answer tells it.
+    /// Blocks.
+    pub(super) fn seat_all(&self, seats: &[(Ino, ItemId)]) {
+        for (ino, id) in seats {
+            if let Err(error) = self.catalog.set_ino(id, *ino) {
+                tracing::debug!(ino = ino.0, %id, "the catalog has not heard whose item it is: {error}");
+            }
         }
     }
 

@@ -260,7 +260,8 @@ impl World for Vfs {
             .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
         let is_another = |before: &Arc<Entry>| before.version != entry.version || before.id != entry.id;
         match before.filter(|before| !sends && is_another(before)) {
-            Some(before) if entry.has_other_bytes_than(&before) => {
+            // A move by a path leaves the version alone: another is that of what has got the old path since.
+            Some(before) if entry.has_other_bytes_than(&before) || old.is_some() && before.version != entry.version => {
                 // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
                 let item = entry.clone();
                 self.blocking(move |vfs| vfs.inode_for(ino, &item, vfs.answered_now()))

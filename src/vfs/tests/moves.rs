@@ -291,6 +291,38 @@ async fn what_others_put_where_a_file_was_is_not_taken_for_it() {
     assert!(rig.stored().contains_key("/d"), "theirs");
 }
 
+/// What had been read of the stranger's file, which is as long, was then taken for ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cached_of_others_where_a_file_was_is_not_taken_for_its_bytes() {
+    let rig = after_a_lost_move().await;
+    let root = rig.store.remote().root();
+    rig.store.remote().put(&root, "c.txt", &b"t"[..]).expect("put");
+    rig.vfs.refresh("/").await.expect("a listing");
+    rig.read("a.txt").await.ok();
+    ends_with(&rig, &[("/a.txt", "c"), ("/c.txt", "t"), ("/y.txt", "y")]).await;
+}
+
+/// A folder's move had not been carried out, and others made another folder of its new name: what is in that was removed for
+/// what was removed in ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_others_is_not_taken_for_one_that_was_to_be_moved_there() {
+    let rig = some_files().await;
+    let remote = rig.store.remote();
+    rig.write("d/x.txt", b"ours").await.expect("write");
+    rig.settle().await;
+    let lost = Fault::Fail(ErrorKind::Network, Retry::Ambiguous);
+    rig.store.faults().inject(Op::Relocate, 1, lost);
+    rig.rename("d", "e").await.expect("rename");
+    asked(&rig, Op::Relocate, 1).await;
+    let theirs = remote.mkdir(&remote.root(), "e").expect("made").id;
+    remote.put(&theirs, "x.txt", &b"theirs"[..]).expect("put");
+    rig.unlink("e/x.txt").await.expect("ours is removed");
+    pass(&rig, 100).await;
+    assert_eq!(rig.stored()["/e/x.txt"].as_deref(), Some(&b"theirs"[..]));
+    let waiting = rig.vfs.attention().await.expect("a list");
+    assert!(waiting.iter().any(|item| item.state == "parked"), "{waiting:?}");
+}
+
 /// An answer that told of a folder's new path was not heard by the journal: each was looked into once more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_whose_move_was_answered_is_not_looked_for() {

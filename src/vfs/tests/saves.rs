@@ -606,6 +606,28 @@ async fn what_cannot_be_journaled_has_not_happened() {
     }
 }
 
+/// The catalog had taken the new file for the asset's next version before the journal refused that: the asset was seen no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_stays_that_another_could_not_be_renamed_over() {
+    for capabilities in all_stores() {
+        let label = capabilities.label;
+        let rig = Rig::new(capabilities).await;
+        rig.write("a.txt", b"one").await.expect(label);
+        rig.settle().await;
+        rig.write("tmp.txt", b"new").await.expect(label);
+        let disk = rusqlite::Connection::open(rig.dir().join("state/journal.db")).expect(label);
+        let trigger = "CREATE TRIGGER on_put BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END";
+        disk.execute_batch(trigger).expect(label);
+        let renamed = rig.rename("tmp.txt", "a.txt").await;
+        assert!(matches!(renamed, Err(Error::Journal(_))), "{label}");
+        disk.execute_batch("DROP TRIGGER on_put").expect(label);
+        assert_eq!(rig.read("a.txt").await.expect(label), b"one", "{label}");
+        rig.settle().await;
+        assert_eq!(rig.names("").await, ["a.txt", "tmp.txt"], "{label}");
+        assert_eq!(rig.tree().await, rig.stored(), "{label}");
+    }
+}
+
 /// The truncation counted as the work of a program that never finished: the old bytes were shown again.
 #[tokio::test(flavor = "multi_thread")]
 async fn truncation_through_a_descriptor_for_reading_stays() {
