@@ -180,9 +180,12 @@ impl Uploader {
             Ok(_) | Err(_) => match self.moved_as_told(change.ino, id).await? {
                 Some(told) => Some(told),
                 None => {
-                    let known = self.world.entry(id).await.map(|known| KnownItem::from(&*known));
-                    match asked.moved.clone().or(known) {
-                        Some(moved) => self.moved_already(change.kind, moved.size, &to).await?,
+                    let size = match &asked.moved {
+                        Some(moved) => Some(moved.size),
+                        None => self.world.entry(id).await.map(|known| known.size),
+                    };
+                    match size {
+                        Some(size) => self.moved_already(change.kind, size, &to).await?,
                         None => None,
                     }
                 }

@@ -456,10 +456,7 @@ impl Uploader {
         waited(ticket).await?;
         let taken = self.journal.change(change.ino).and_then(|now| now.id.clone());
         if let Some(id) = taken.filter(|id| aside.is_some_and(|aside| aside.id.as_ref() == Some(id))) {
-            // Should the catalog not hear of it, the next answer tells it.
-            if let Err(error) = self.world.seat(change.ino, &id).await {
-                tracing::debug!(ino = change.ino.0, "{error}");
-            }
+            self.world.seat(change.ino, &id).await;
         }
         Ok(if is_under_way { Acted::Rest } else { Acted::Again })
     }

@@ -471,10 +471,10 @@ impl Uploader {
             })
         });
         let entry = sized.as_ref().or(entry);
-        let makes = matches!(step, Step::Create { .. } | Step::CreateFolder { .. });
+        let made = entry.filter(|_| matches!(step, Step::Create { .. } | Step::CreateFolder { .. }));
         let find_heir = || heir_of(self.journal.lock().overlay(), sent, entry);
-        if makes && find_heir().is_none() {
-            return self.remove_stray(sent, entry).await;
+        if let Some(stray) = made.filter(|_| find_heir().is_none()) {
+            return self.remove_stray(sent, stray).await;
         }
         let heir = || find_heir().map_or(sent.ino, |heir| heir.ino);
         let mut ino = heir();
@@ -533,9 +533,9 @@ impl Uploader {
             Some((guard.commit(writes, durability), still_staged))
         };
         let Some((ticket, still_staged)) = taken else {
-            return match makes {
-                true => self.remove_stray(sent, entry).await,
-                false => Ok(()),
+            return match made {
+                Some(stray) => self.remove_stray(sent, stray).await,
+                None => Ok(()),
             };
         };
         waited(ticket).await?;
@@ -558,8 +558,7 @@ impl Uploader {
 
     /// An item was made for a node that was removed, or became another item's next version, while the request was under
     /// way: it is removed again.
-    async fn remove_stray(&self, sent: &Change, entry: Option<&Entry>) -> Result<(), StoreError> {
-        let Some(entry) = entry else { return Ok(()) };
+    async fn remove_stray(&self, sent: &Change, entry: &Entry) -> Result<(), StoreError> {
         let journal = self.journal.clone();
         let allocated = tokio::task::spawn_blocking(move || journal.allocate()).await;
         let ino = match allocated {

@@ -75,8 +75,9 @@ pub trait World: Send + Sync + 'static {
         staged: Option<&Staged>,
     ) -> Result<(), StoreError>;
 
-    /// An item that the store was last known to hold is that node's from now on.
-    async fn seat(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError>;
+    /// An item that the store was last known to hold is that node's from now on. Should the catalog not hear of it, the next
+    /// answer tells it.
+    async fn seat(&self, ino: Ino, id: &ItemId);
 
     /// The store confirmed that the item is gone.
     async fn gone(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError>;

@@ -272,16 +272,19 @@ impl Vfs {
         }
         let ino = node.ino;
         let now = self.blocking(move |vfs| Ok(vfs.node(ino).ok())).await?;
-        let Some(now) = now else { return Ok(()) };
-        let is_to_be_copied = now.change.as_ref().is_some_and(|c| c.copy_of.is_some());
-        if let Some(entry) = now.entry {
-            file.set_version(Some(entry.version.clone()));
-            if file.copying().is_some() && !is_to_be_copied {
-                file.set_copying(None);
-                file.set_body(self.cache.body(&entry));
-            }
+        if let Some(entry) = now.and_then(|node| node.entry) {
+            self.is_stored_as(file, &entry);
         }
         Ok(())
+    }
+
+    /// An open file is this version of the store's from now on; what was to be copied has been.
+    pub(super) fn is_stored_as(&self, file: &OpenFile, entry: &Entry) {
+        file.set_version(Some(entry.version.clone()));
+        if file.copying().is_some() {
+            file.set_copying(None);
+            file.set_body(self.cache.body(entry));
+        }
     }
 
     /// Whether an open file is what the catalog tells by now. Where it is not, the new version has got an inode of its own,

@@ -62,7 +62,10 @@ impl Vfs {
         let mut seats = Vec::new();
         for (ino, id) in changed {
             let sitting = self.catalog.by_ino(ino)?.map(|node| node.entry.id.clone());
-            if let Some(other) = sitting.filter(|other| Some(other) != id.as_ref())
+            if sitting == id {
+                continue;
+            }
+            if let Some(other) = sitting
                 && let Some(whose) = self.journal.known_inode(&other)?.filter(|whose| *whose != ino)
             {
                 seats.push((whose, other));

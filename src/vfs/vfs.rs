@@ -307,11 +307,7 @@ impl Vfs {
             ticket.wait().await?;
         }
         if !decided.seats.is_empty() {
-            self.blocking(move |vfs| {
-                vfs.seat_all(&decided.seats);
-                Ok(())
-            })
-            .await?;
+            self.seat_each(decided.seats).await;
         }
         Ok(value)
     }
@@ -350,6 +346,17 @@ impl Vfs {
             if let Err(error) = self.catalog.set_ino(id, *ino) {
                 tracing::debug!(ino = ino.0, %id, "the catalog has not heard whose item it is: {error}");
             }
+        }
+    }
+
+    /// As [`Self::seat_all`].
+    pub(super) async fn seat_each(&self, seats: Vec<(Ino, ItemId)>) {
+        let told = self.blocking(move |vfs| {
+            vfs.seat_all(&seats);
+            Ok(())
+        });
+        if let Err(error) = told.await {
+            tracing::debug!("the catalog has not heard whose items there are: {error}");
         }
     }
 

@@ -283,11 +283,7 @@ impl World for Vfs {
             tracing::debug!(id = %entry.id, "what is cached below a folder could not be kept: {error}");
         }
         if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
-            open.set_version(Some(entry.version.clone()));
-            if open.copying().is_some() {
-                open.set_copying(None);
-                open.set_body(self.cache.body(entry));
-            }
+            self.is_stored_as(&open, entry);
         }
         if !entry.parents.is_empty() {
             let now = self.clock.now();
@@ -296,12 +292,8 @@ impl World for Vfs {
         Ok(())
     }
 
-    async fn seat(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError> {
-        let item = id.clone();
-        self.blocking(move |vfs| Ok(vfs.catalog.set_ino(&item, ino)?))
-            .await
-            .map(drop)
-            .map_err(|e| local("note the node of", id.as_str(), e))
+    async fn seat(&self, ino: Ino, id: &ItemId) {
+        self.seat_each(vec![(ino, id.clone())]).await;
     }
 
     async fn gone(&self, ino: Ino, id: &ItemId) -> Result<(), StoreError> {

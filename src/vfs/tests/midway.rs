@@ -185,18 +185,12 @@ async fn what_was_made_of_a_file_that_became_anothers_version_is_in_nobodys_way(
         let before = faults.calls(Op::Create);
         faults.inject(Op::Create, 1, Fault::Wait);
         rig.write("d/a.txt", SENT).await.expect("write");
-        while faults.calls(Op::Create) == before {
-            rig.clock.advance(Duration::from_millis(100));
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        rig.asked(Op::Create, before + 1).await;
         rig.rename("d/a.txt", "d/b.txt").await.expect("renamed");
         let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
         faults.always(Op::Remove, down);
         faults.release();
-        for _ in 0..60 {
-            rig.clock.advance(Duration::from_secs(1));
-            rig.rest().await;
-        }
+        rig.pass(60).await;
         assert_eq!(rig.read("d/b.txt").await.expect(label), SENT, "{label}");
         assert_eq!(rig.names("d").await, ["b.txt"], "{label}");
         let waiting = rig.vfs.attention().await.expect("a list");

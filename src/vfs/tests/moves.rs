@@ -11,18 +11,6 @@ use crate::vfs::{Caller, OpenHow, RenameMode};
 
 const OTHER: Caller = Caller { pid: 1, ..ME };
 
-/// Waits, and moves the clock, until the store has been asked so often.
-async fn asked(rig: &Rig, op: Op, calls: u64) {
-    for _ in 0..3000 {
-        if rig.store.faults().calls(op) >= calls {
-            return;
-        }
-        rig.clock.advance(Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("{op:?} never comes");
-}
-
 /// `c.txt` is on its way to `a.txt`: the store has done it, and nobody here knows.
 async fn after_a_lost_move() -> Rig {
     let rig = some_files().await;
@@ -42,17 +30,9 @@ async fn some_files() -> Rig {
 async fn lose_a_move(rig: &Rig) {
     rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
     rig.rename("c.txt", "a.txt").await.expect("rename");
-    asked(rig, Op::Relocate, 1).await;
+    rig.asked(Op::Relocate, 1).await;
     rig.rest().await;
     assert_eq!(rig.stored().get("/a.txt"), Some(&Some(b"c".to_vec())));
-}
-
-/// Seconds, in each of which all that is due is done.
-async fn pass(rig: &Rig, seconds: u64) {
-    for _ in 0..seconds {
-        rig.clock.advance(Duration::from_secs(1));
-        rig.rest().await;
-    }
 }
 
 /// `a.txt`, of which the store has not answered yet, is renamed once more, and another file takes the name.
@@ -61,7 +41,7 @@ async fn the_name_goes_on_to_another(rig: &Rig, seconds_until_the_answer: u64) {
     rig.rename_as(OTHER, "y.txt", "a.txt", RenameMode::Replace)
         .await
         .expect("rename");
-    pass(rig, seconds_until_the_answer).await;
+    rig.pass(seconds_until_the_answer).await;
     rig.store.faults().release();
     ends_with(rig, &[("/a.txt", "y"), ("/b.txt", "c")]).await;
 }
@@ -139,10 +119,10 @@ async fn what_is_in_a_folder_waits_until_its_move_is_known() {
         Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1))),
     );
     rig.rename("d", "e").await.expect("rename");
-    asked(&rig, Op::Relocate, 1).await;
+    rig.asked(Op::Relocate, 1).await;
     rig.unlink("e/a.txt").await.expect("unlink");
     rig.rename("e/b.txt", "e/c.txt").await.expect("rename");
-    pass(&rig, 30).await;
+    rig.pass(30).await;
     rig.store.faults().clear();
     ends_with(&rig, &[("/e/c.txt", "b")]).await;
 }
@@ -156,7 +136,7 @@ async fn a_name_is_asked_for_by_one_move_at_a_time() {
     rig.settle().await;
     rig.store.faults().inject(Op::Relocate, 1, Fault::Wait);
     rig.rename("c.txt", "a.txt").await.expect("rename");
-    asked(&rig, Op::Relocate, 1).await;
+    rig.asked(Op::Relocate, 1).await;
     the_name_goes_on_to_another(&rig, 10).await;
 }
 
@@ -168,7 +148,7 @@ async fn a_name_under_which_a_file_is_being_made_is_waited_for() {
     rig.settle().await;
     rig.store.faults().inject(Op::Create, 1, Fault::Wait);
     rig.write("a.txt", b"c").await.expect("write");
-    asked(&rig, Op::Create, 2).await;
+    rig.asked(Op::Create, 2).await;
     the_name_goes_on_to_another(&rig, 10).await;
 }
 
@@ -189,7 +169,7 @@ async fn a_name_that_is_refused_after_the_file_has_got_another_parks_nothing() {
         let refused = Fault::WaitThenFail(ErrorKind::Invalid, Retry::Never);
         rig.store.faults().inject(Op::Create, 1, refused);
         rig.write("c/i/temporary.txt", b"new").await.expect("write");
-        asked(&rig, Op::Create, calls + 1).await;
+        rig.asked(Op::Create, calls + 1).await;
         rig.rename("c/i/temporary.txt", &path).await.expect("rename");
         rig.store.faults().release();
         rig.settle().await;
@@ -231,8 +211,8 @@ async fn a_folder_whose_answer_was_lost_is_looked_for_until_the_store_answers() 
         let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
         rig.store.faults().always(Op::List, down);
         rig.mkdir("d").await.expect(label);
-        asked(&rig, Op::CreateFolder, 1).await;
-        pass(&rig, 30).await;
+        rig.asked(Op::CreateFolder, 1).await;
+        rig.pass(30).await;
         rig.store.faults().clear();
         rig.settle().await;
         assert_eq!(rig.store.faults().calls(Op::CreateFolder), 1, "{label}");
@@ -258,7 +238,7 @@ async fn a_path_is_given_on_when_everybody_knows_that_it_is_free() {
         .await
         .expect("taken");
     rig.rename("y.txt", "c.txt").await.expect("rename");
-    pass(&rig, 60).await;
+    rig.pass(60).await;
     assert_eq!(rig.store.faults().calls(Op::Relocate), 1, "the other one is waited for");
     assert_eq!(rig.read("a.txt").await.expect("read"), b"c");
     rig.store.faults().clear();
@@ -284,7 +264,7 @@ async fn what_others_put_where_a_file_was_is_not_taken_for_it() {
     let rig = some_files().await;
     rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
     rig.rename("d", "e").await.expect("rename");
-    asked(&rig, Op::Relocate, 1).await;
+    rig.asked(Op::Relocate, 1).await;
     rig.store.remote().mkdir(&rig.store.remote().root(), "d").expect("made");
     rig.rmdir("e").await.expect("removed");
     ends_with(&rig, &[("/c.txt", "c"), ("/y.txt", "y")]).await;
@@ -313,11 +293,11 @@ async fn a_folder_of_others_is_not_taken_for_one_that_was_to_be_moved_there() {
     let lost = Fault::Fail(ErrorKind::Network, Retry::Ambiguous);
     rig.store.faults().inject(Op::Relocate, 1, lost);
     rig.rename("d", "e").await.expect("rename");
-    asked(&rig, Op::Relocate, 1).await;
+    rig.asked(Op::Relocate, 1).await;
     let theirs = remote.mkdir(&remote.root(), "e").expect("made").id;
     remote.put(&theirs, "x.txt", &b"theirs"[..]).expect("put");
     rig.unlink("e/x.txt").await.expect("ours is removed");
-    pass(&rig, 100).await;
+    rig.pass(100).await;
     assert_eq!(rig.stored()["/e/x.txt"].as_deref(), Some(&b"theirs"[..]));
     let waiting = rig.vfs.attention().await.expect("a list");
     assert!(waiting.iter().any(|item| item.state == "parked"), "{waiting:?}");
@@ -348,13 +328,13 @@ async fn what_a_file_was_called_here_is_not_the_name_of_what_gets_its_path() {
     };
     let bound = rig.vfs.journal.write(vec![Write::Bind(own)], Durability::Written);
     bound.wait().await.expect("written");
-    pass(&rig, 100).await;
+    rig.pass(100).await;
     rig.vfs.refresh("/").await.expect("a listing");
     assert_eq!(rig.read("mine.txt").await.expect("shown under it"), b"c");
     rig.rename("mine.txt", "a.txt").await.expect("rename");
     rig.settle().await;
     rig.store.remote().put(&root, "c.txt", &b"new"[..]).expect("put");
-    pass(&rig, 100).await;
+    rig.pass(100).await;
     ends_with(&rig, &[("/a.txt", "c"), ("/c.txt", "new"), ("/y.txt", "y")]).await;
 }
 
@@ -410,7 +390,7 @@ async fn who_has_a_file_open_reads_on_when_its_folder_is_moved() {
     let ino = rig.at("f/b.txt").await.expect("there").ino;
     let opened = rig.vfs.open(ME, ino, how).await.expect("opens");
     rig.rename("e", "g").await.expect("rename");
-    pass(&rig, 30).await;
+    rig.pass(30).await;
     assert!(rig.stored().contains_key("/g"));
     assert_eq!(rig.vfs.read(opened.fh, 0, 100).await.expect("read"), "read never");
     rig.vfs.release(opened.fh).await;

@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::http::Budget;
 use crate::journal::{Journal, UploaderConfig};
 use crate::model::{Clock, Ino, Kind, ManualClock, Name, Timestamp};
-use crate::store::memory::{self as presets, MemoryStore};
+use crate::store::memory::{self as presets, MemoryStore, Op};
 use crate::store::{Capabilities, CreateFile, CreateFolder, SharedStore};
 use crate::vfs::{Attr, Caller, Fh, Lookup, OpenHow, Parts, RenameMode, Result, Vfs, VfsConfig};
 
@@ -66,6 +66,18 @@ pub fn all_stores() -> [Capabilities; 5] {
 }
 
 impl Rig {
+    /// Waits, and moves the clock, until the store has been asked so often.
+    pub async fn asked(&self, op: Op, calls: u64) {
+        for _ in 0..3000 {
+            if self.store.faults().calls(op) >= calls {
+                return;
+            }
+            self.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("{op:?} never comes");
+    }
+
     pub async fn new(capabilities: Capabilities) -> Self {
         Self::with(capabilities, VfsConfig::default(), UploaderConfig::default()).await
     }
@@ -159,6 +171,14 @@ impl Drive {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         false
+    }
+
+    /// Seconds, in each of which all that is due is done.
+    pub async fn pass(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            self.rest().await;
+        }
     }
 
     /// As the kernel's side does it: the short way where that can tell, else the long one.

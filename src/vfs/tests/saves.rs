@@ -75,10 +75,7 @@ async fn a_file_that_is_removed_while_it_is_written_to_goes_when_it_is_closed() 
         let fh = rig.vfs.open(ME, ino, how).await.expect(label).fh;
         rig.vfs.write(fh, 0, Bytes::from("two")).await.expect(label);
         rig.unlink("a.txt").await.expect(label);
-        for _ in 0..20 {
-            rig.clock.advance(Duration::from_secs(1));
-            rig.rest().await;
-        }
+        rig.pass(20).await;
         rig.vfs.flush(ME, fh).await.expect(label);
         rig.vfs.release(fh).await;
         rig.settle().await;
@@ -97,10 +94,7 @@ async fn an_asset_and_the_backup_of_it_are_two_from_the_moment_of_the_save() {
         rig.store.faults().always(Op::Replace, fault);
         rig.rename("hero.jpg", "hero.jpg~").await.expect("rename");
         rig.write("hero.jpg", b"two").await.expect("write");
-        for _ in 0..20 {
-            rig.clock.advance(Duration::from_secs(1));
-            rig.rest().await;
-        }
+        rig.pass(20).await;
         assert!(rig.store.faults().calls(Op::Replace) > 0, "it is being sent");
         rig
     };
@@ -116,10 +110,7 @@ async fn an_asset_and_the_backup_of_it_are_two_from_the_moment_of_the_save() {
     let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
     let rig = saved_beside_a_backup(down).await;
     rig.rename("hero.jpg~", "old.jpg").await.expect("rename");
-    for _ in 0..20 {
-        rig.clock.advance(Duration::from_secs(1));
-        rig.rest().await;
-    }
+    rig.pass(20).await;
     assert!(rig.stored().contains_key("/old.jpg"));
     let waiting = rig.vfs.attention().await.expect("a list");
     assert!(waiting.is_empty(), "{waiting:?}");
