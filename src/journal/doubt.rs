@@ -7,6 +7,7 @@ use crate::store::{IdScheme, Placement, StoreError};
 
 use super::outcome;
 use super::plan::Step;
+use super::steps::Publishing;
 use super::uploader::{Acted, Uploader, waited};
 use super::{Alteration, Change, Durability, Fingerprint, KnownItem, State, Ticket, Unanswered, Write, resembles};
 
@@ -30,6 +31,35 @@ impl Uploader {
             }
             change.unconfirmed.push(note);
         })
+    }
+
+    /// Whether an upload may take the step that publishes these bytes: it is noted then, durably, that it may have done so.
+    pub(crate) async fn may_publish(&self, sent: &Change, publishing: Publishing, bytes: &Fingerprint) -> bool {
+        if self.world.being_written(sent.ino) {
+            return false;
+        }
+        let before = self.journal.change(sent.ino).and_then(|now| now.unanswered.clone());
+        let noted = match publishing {
+            Publishing::Makes => self.about_to_make(sent, Some(bytes)),
+            Publishing::Replaces => self.about_to_replace(sent, bytes),
+        };
+        let Some(noted) = noted else { return false };
+        let is_noted = noted.wait().await;
+        if let Err(error) = &is_noted {
+            tracing::error!(ino = sent.ino.0, "an upload cannot be noted: {error}");
+        }
+        // A program may have begun to write while the note was on its way.
+        let may = is_noted.is_ok() && !self.world.being_written(sent.ino);
+        if !may && publishing == Publishing::Makes {
+            // Nothing is sent, and nothing more than before is in doubt: else it would be looked for as long as listings lag.
+            self.update(sent.ino, Durability::Written, |now| {
+                let is_this = |note: &Unanswered| note.bytes.as_ref() == Some(bytes) && note.sent == sent.as_sent();
+                if now.unanswered.as_ref().is_some_and(is_this) {
+                    now.unanswered = before;
+                }
+            });
+        }
+        may
     }
 
     /// Likewise, before an item is removed in this version: that it is gone is then no surprise. `None` also when nobody wants

@@ -130,11 +130,11 @@ impl Uploader {
         lags && !told_before && change.removing.is_none()
     }
 
-    /// Whether a program has renamed or rewritten the node since `sent` went out: then its refusal says nothing about what
-    /// is to be sent now.
+    /// Whether a program has renamed, rewritten or removed the node since `sent` went out: then its refusal says nothing about
+    /// what is to be sent now.
     fn is_wanted_otherwise(&self, sent: &Change) -> bool {
         let guard = self.journal.lock();
-        guard.overlay().get(sent.ino).is_some_and(|now| {
+        guard.overlay().get(sent.ino).is_none_or(|now| {
             let names = |change: &Change| change.placing.as_ref().map(|placing| placing.now.clone());
             let bytes = |change: &Change| change.staged.as_ref().map(|staged| staged.generation);
             names(now) != names(sent) || bytes(now) != bytes(sent)

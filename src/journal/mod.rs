@@ -40,6 +40,8 @@ pub use journal::{Binding, Guard, Journal, PINNED};
 pub use originals::Original;
 pub use outcome::settled;
 pub use overlay::Overlay;
+#[cfg(test)]
+pub(crate) use steps::Publishing;
 pub use uploader::{Uploader, UploaderConfig};
 pub use world::{Source, World};
 pub use writer::Ticket;

@@ -553,7 +553,7 @@ fn verify(new: &Entry, sent: &Fingerprint) -> Result<(), StoreError> {
 
 /// What the end of an upload does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Publishing {
+pub(crate) enum Publishing {
     /// Another item is in the store, and a second one if it is repeated.
     Makes,
     /// The item is the same as before; repeating it changes nothing.
@@ -599,19 +599,8 @@ impl Progress for Follow<'_> {
     }
 
     async fn may_publish(&self) -> bool {
-        if self.uploader.world.being_written(self.change.ino) {
-            return false;
-        }
-        let noted = match self.publishing {
-            Publishing::Makes => self.uploader.about_to_make(self.change, Some(self.bytes)),
-            Publishing::Replaces => self.uploader.about_to_replace(self.change, self.bytes),
-        };
-        let Some(noted) = noted else { return false };
-        if let Err(error) = noted.wait().await {
-            tracing::error!(ino = self.change.ino.0, "an upload cannot be noted: {error}");
-            return false;
-        }
-        // A program may have begun to write while the note was on its way.
-        !self.uploader.world.being_written(self.change.ino)
+        self.uploader
+            .may_publish(self.change, self.publishing, self.bytes)
+            .await
     }
 }

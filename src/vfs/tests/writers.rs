@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{ME, Rig, name};
-use crate::journal::{State, UploaderConfig};
+use crate::journal::{Fingerprint, Publishing, State, UploaderConfig};
 use crate::model::Ino;
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
@@ -156,4 +156,47 @@ async fn what_is_synced_by_a_program_that_keeps_its_file_open_is_sent() {
     rig.settle().await;
     assert_eq!(rig.stored()["/letter.txt"], Some(b"and that was written".to_vec()));
     assert_eq!(rig.tree().await, rig.stored());
+}
+
+/// A program began to write in the very moment in which it was noted that a new file is about to be published. Nothing was
+/// sent, and all the same it was looked for: the file waited as long as listings may lag, which is five minutes.
+#[tokio::test]
+async fn an_upload_that_stops_for_a_writer_leaves_nothing_to_look_for() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let uploader = rig.vfs.uploader().expect("an uploader");
+    for round in 0..100 {
+        let name = format!("log {round}.txt");
+        let ino = rig.write(&name, b"one line").await.expect("written");
+        let sent = rig.vfs.journal.change(ino).expect("a change");
+        let bytes = Fingerprint {
+            size: 8,
+            md5: String::new(),
+        };
+        let mut asked = std::pin::pin!(uploader.may_publish(&sent, Publishing::Makes, &bytes));
+        if futures_util::poll!(asked.as_mut()).is_ready() {
+            // The journal was faster.
+            continue;
+        }
+        let opened = rig.vfs.open(ME, ino, writing()).await.expect("open");
+        assert!(!asked.await, "newer bytes are coming");
+        assert_eq!(rig.vfs.journal.change(ino).expect("a change").unanswered, None);
+        rig.vfs.release(opened.fh).await;
+        return;
+    }
+    panic!("the journal always answers at once");
+}
+
+/// What had been removed while it was being sent was told as a problem, of the path "/".
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refusal_of_what_is_gone_is_no_problem() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let refused = Fault::WaitThenFail(ErrorKind::Denied, Retry::Never);
+    rig.store.faults().inject(Op::Chunk, 1, refused);
+    rig.write("gone.txt", b"soon").await.expect("written");
+    rig.asked(Op::Chunk, 1).await;
+    rig.unlink("gone.txt").await.expect("removed");
+    rig.store.faults().release();
+    rig.settle().await;
+    assert!(rig.vfs.events.lock().is_empty(), "{:?}", rig.vfs.events.lock());
+    assert!(rig.stored().is_empty());
 }
