@@ -25,7 +25,11 @@ impl Uploader {
         let change = &self.seated(change);
         let now = self.clock.now();
         let verdict = self.verdict(change, step, error, now).await;
-        tell(change, &verdict, error);
+        if self.journal.change(change.ino).is_some() {
+            tell(change, &verdict, error);
+        } else {
+            tracing::debug!(ino = change.ino.0, ?verdict, "of what is gone by now: {error}");
+        }
         let note = |noted: &mut Change, at: Timestamp| note(noted, change, step, error, at);
         let result = match verdict {
             Verdict::Later(at) => {

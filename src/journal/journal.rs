@@ -259,7 +259,7 @@ impl Journal {
         self.wake.notify_one();
     }
 
-    /// Waits until something was changed or [`Journal::wake`] was called.
+    /// Waits until something is due that was not, or [`Journal::wake`] was called.
     pub async fn woken(&self) {
         self.wake.notified().await;
     }
@@ -283,9 +283,23 @@ impl Guard<'_> {
         &self.overlay
     }
 
+    /// The uploader has looked at the schedule, and looks again at that time; `None`: when it is woken.
+    pub(super) fn looks_next(&mut self, at: Option<Timestamp>) {
+        self.overlay.looks_next(at);
+    }
+
+    /// Wakes the uploader if it would look too late by itself. What is due later does not disturb it: programs that save many
+    /// files would have it look after each.
+    fn wake_if_early(&mut self) {
+        if self.overlay.take_early() {
+            self.journal.wake();
+        }
+    }
+
     /// Takes a change off the uploader's schedule until it, or `on`, changes.
     pub fn suspend(&mut self, ino: Ino, on: Option<Ino>) {
         self.overlay.suspend(ino, on);
+        self.wake_if_early();
         if on.is_some() {
             // Who follows the changes sees what it waits for.
             self.journal.moved.send_modify(|n| *n += 1);
@@ -300,7 +314,7 @@ impl Guard<'_> {
             ..Change::clone(change)
         };
         self.overlay.put(change);
-        self.journal.wake();
+        self.wake_if_early();
     }
 
     /// Applies changes to the tree and hands them to the disk, in this order for everybody.
@@ -332,7 +346,7 @@ impl Guard<'_> {
         }
         let ticket = self.journal.writer.send(all, durability);
         self.journal.moved.send_modify(|n| *n += 1);
-        self.journal.wake();
+        self.wake_if_early();
         ticket
     }
 }

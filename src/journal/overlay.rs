@@ -24,6 +24,10 @@ pub struct Overlay {
     /// Nodes that the store is to make as copies of the key.
     copies: HashMap<ItemId, BTreeSet<Ino>>,
     schedule: BTreeSet<(Timestamp, u64, Ino)>,
+    /// When the uploader looks at the schedule by itself; `None`: only when it is woken, for it can begin nothing.
+    looks_at: Option<Timestamp>,
+    /// Whether something that is due before that has come onto the schedule since.
+    is_early: bool,
     /// Who waits for a change of the key.
     waiting: HashMap<Ino, Vec<Ino>>,
     /// The same the other way round.
@@ -81,12 +85,10 @@ impl Overlay {
         if let Some(source) = &change.copy_of {
             self.copies.entry(source.id.clone()).or_default().insert(ino);
         }
-        if change.is_scheduled() {
-            self.schedule.insert((change.ready_at, change.seq, ino));
-        }
         self.commits += 1;
         self.committed.insert(ino, self.commits);
         self.changes.insert(ino, Arc::new(change));
+        self.reschedule(ino);
         self.resume_waiting(ino);
     }
 
@@ -255,13 +257,24 @@ impl Overlay {
         }
     }
 
-    /// Puts a change back on the schedule.
+    /// Puts a change on the schedule, or back on it.
     fn reschedule(&mut self, ino: Ino) {
         if let Some(change) = self.changes.get(&ino)
             && change.is_scheduled()
         {
             self.schedule.insert((change.ready_at, change.seq, ino));
+            self.is_early |= self.looks_at.is_some_and(|at| change.ready_at < at);
         }
+    }
+
+    /// Notes when the uploader, which has just looked at the schedule, looks again by itself.
+    pub fn looks_next(&mut self, at: Option<Timestamp>) {
+        (self.looks_at, self.is_early) = (at, false);
+    }
+
+    /// Whether the uploader is to look earlier than it would by itself; asked once for what has come since.
+    pub fn take_early(&mut self) -> bool {
+        std::mem::take(&mut self.is_early)
     }
 
     /// Changes that have or had a name in a folder.
@@ -364,6 +377,23 @@ mod tests {
         assert_eq!(overlay.schedule().map(|(_, ino)| ino).collect::<Vec<_>>(), [Ino(10)]);
         overlay.remove(Ino(10));
         assert_eq!(overlay.schedule().map(|(_, ino)| ino).collect::<Vec<_>>(), [Ino(11)]);
+    }
+
+    #[test]
+    fn the_uploader_is_woken_for_what_is_due_before_it_looks_by_itself() {
+        let mut overlay = Overlay::default();
+        overlay.looks_next(Some(Timestamp::from_secs(20)));
+        overlay.put(change(30, None, &[], &[(1, "later")]));
+        overlay.put(change(20, None, &[], &[(1, "then")]));
+        assert!(!overlay.take_early());
+        overlay.put(change(10, None, &[], &[(20, "sooner")]));
+        assert!(overlay.take_early() && !overlay.take_early());
+        overlay.suspend(Ino(10), Some(Ino(20)));
+        overlay.remove(Ino(20));
+        assert!(overlay.take_early(), "what waited for another is due");
+        overlay.looks_next(None);
+        overlay.put(change(5, None, &[], &[(1, "first")]));
+        assert!(!overlay.take_early(), "it can begin nothing");
     }
 
     #[test]

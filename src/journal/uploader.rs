@@ -27,6 +27,8 @@ const DUE_MAX: usize = 1_000;
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
 /// How long a stray copy stays at least: time for the catalog to hear of it.
 const STRAY_PAUSE: Duration = Duration::from_secs(1);
+/// How long the uploader sleeps at most when nothing is to be done.
+const IDLE_MAX: Duration = Duration::from_secs(3600);
 /// Steps of one node without a pause: more means that planning does not converge.
 const STEPS_MAX: usize = 16;
 
@@ -163,10 +165,9 @@ impl Uploader {
         let mut stop = self.stop.subscribe();
         while !*stop.borrow_and_update() {
             let next = self.start_ready();
-            let pause = next.map_or(Duration::from_secs(3600), |at| at.since(self.clock.now()));
             tokio::select! {
                 () = self.journal.woken() => {}
-                () = self.clock.sleep(pause) => {}
+                () = self.clock.sleep(next.since(self.clock.now())) => {}
                 _ = stop.changed() => {}
             }
         }
@@ -176,19 +177,21 @@ impl Uploader {
         }
     }
 
-    /// Starts what is ready; answers when the next change will be.
-    fn start_ready(self: &Arc<Self>) -> Option<Timestamp> {
-        if self.nodes.available_permits() == 0 {
-            return None;
-        }
+    /// Starts what is ready; answers when to look again.
+    fn start_ready(self: &Arc<Self>) -> Timestamp {
         let now = self.clock.now();
-        let guard = self.journal.lock();
+        let mut guard = self.journal.lock();
+        if self.nodes.available_permits() == 0 {
+            guard.looks_next(None);
+            return now.plus(IDLE_MAX);
+        }
         let mut in_flight = self.in_flight.lock();
         let (due, later) = self.due(guard.overlay(), &in_flight, now);
         let (groups, next) = gather(due, now, &self.capabilities().batches);
         for group in groups {
             let Ok(permit) = self.nodes.clone().try_acquire_owned() else {
-                return None;
+                guard.looks_next(None);
+                return now.plus(IDLE_MAX);
             };
             in_flight.extend(group.iter().map(|ino| (*ino, vec![*ino])));
             let uploader = self.clone();
@@ -206,10 +209,9 @@ impl Uploader {
                 uploader.journal.wake();
             }));
         }
-        match (next, later) {
-            (Some(next), Some(later)) => Some(next.min(later)),
-            (next, later) => next.or(later),
-        }
+        let next = next.into_iter().chain(later).min().unwrap_or(now.plus(IDLE_MAX));
+        guard.looks_next(Some(next));
+        next
     }
 
     /// What is due now, and what may go with it; and when the first of the rest will be.

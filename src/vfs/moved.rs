@@ -37,8 +37,6 @@ impl Vfs {
         let mover = guard.overlay().moving().find(is_of_it)?.ino;
         let now = self.clock.now();
         guard.reschedule(mover, now);
-        drop(guard);
-        self.journal.wake();
         Some(mover)
     }
 
