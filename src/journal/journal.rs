@@ -435,6 +435,33 @@ mod tests {
         );
     }
 
+    /// A new file and its close, which mostly comes within the millisecond, were two transactions.
+    #[test]
+    fn what_is_to_be_written_soon_goes_along_with_what_follows_and_is_written_alone_if_nothing_does() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let log = || std::fs::metadata(dir.path().join("journal.db-wal")).map_or(0, |log| log.len());
+        let put = |name, durability| journal.write(vec![Write::Put(Box::new(named(Ino(10), name)))], durability);
+        let wait = |ticket: Ticket| ticket.wait_blocking().expect("written");
+        let grows_by = |waits: bool| {
+            let before = log();
+            let mut made = Some(put("made", if waits { Durability::Written } else { Durability::Soon }));
+            if waits {
+                made.take().map(wait);
+            }
+            wait(put("closed", Durability::Synced));
+            made.map(wait);
+            log().saturating_sub(before)
+        };
+        wait(put("first", Durability::Synced));
+        // Somebody may keep this thread from going on for longer than the journal waits.
+        let together = (0..50).map(|_| grows_by(false)).min();
+        assert!(together < (0..5).map(|_| grows_by(true)).min());
+        let alone = journal.write(vec![Write::Put(Box::new(named(Ino(11), "c")))], Durability::Soon);
+        wait(alone);
+        assert_eq!(journal.read(db::changes).expect("read").len(), 2);
+    }
+
     /// The disk ended with the change as it was before the commit that had moved it.
     #[test]
     fn a_commit_that_gives_an_item_another_path_ends_alike_in_memory_and_on_the_disk() {

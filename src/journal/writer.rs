@@ -2,6 +2,7 @@
 //!
 //! A write is in the WAL before its ticket answers (it survives the death of the program); a synced ticket answers only
 //! when the WAL is on disk, and carries every earlier write with it. What nobody waits for is synced within a second.
+//! What is to be written soon (a new file, which is nothing before it is closed) waits a moment for what goes along with it.
 //! The disk works beside the thread ([`super::sync`]), so that writes go on meanwhile and share the sync that follows.
 //!
 //! Memory is changed before the disk answers, and later decisions rest on it. So when a write fails, what comes after it is
@@ -28,6 +29,8 @@ use super::{Durability, JournalError};
 const QUEUE_MAX: usize = 8192;
 /// Requests carried by one transaction.
 const BATCH_MAX: usize = 1024;
+/// How long what is to be written soon waits for others to go along with.
+const SOON: Duration = Duration::from_millis(5);
 /// How long a written but unsynced change may stay so.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Held free so that the journal can go on when the disk is full.
@@ -225,16 +228,7 @@ impl Thread {
         loop {
             match queue.recv_timeout(SYNC_INTERVAL) {
                 Ok(first) => {
-                    let mut batch = Vec::new();
-                    for message in std::iter::once(first).chain(queue.try_iter().take(BATCH_MAX - 1)) {
-                        match message {
-                            Message::Write(request) => batch.push(request),
-                            Message::SetBack(answer) => {
-                                self.carry_out(std::mem::take(&mut batch));
-                                self.set_back(&answer);
-                            }
-                        }
-                    }
+                    let batch = self.gather(first, queue);
                     self.carry_out(batch);
                     // Also while there is no pause between the writes.
                     if self
@@ -256,6 +250,29 @@ impl Thread {
                 }
             }
         }
+    }
+
+    /// What goes into one transaction with `first`: what waits already, and while nobody is in a hurry, what comes soon.
+    fn gather(&mut self, first: Message, queue: &Receiver<Message>) -> Vec<Request> {
+        let until = Instant::now() + SOON;
+        let mut batch: Vec<Request> = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Write(request) => batch.push(request),
+                Message::SetBack(answer) => {
+                    self.carry_out(std::mem::take(&mut batch));
+                    self.set_back(&answer);
+                }
+            }
+            let hurries = batch.iter().any(|request| request.durability > Durability::Soon);
+            next = match hurries || batch.is_empty() {
+                _ if batch.len() == BATCH_MAX => None,
+                true => queue.try_recv().ok(),
+                false => queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+            };
+        }
+        batch
     }
 
     fn set_back(&mut self, answer: &SyncSender<Lost>) {
@@ -299,7 +316,7 @@ impl Thread {
             // Who gave up waiting does not need the answer.
             match (&failure, request.durability) {
                 (Some(why), _) => drop(request.done.send(Err(why.error()))),
-                (None, Durability::Written) => drop(request.done.send(Ok(()))),
+                (None, Durability::Soon | Durability::Written) => drop(request.done.send(Ok(()))),
                 (None, Durability::Synced) => waiting.push(request.done),
             }
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::cache::{Body, BodyId};
 use crate::disk;
-use crate::journal::{Change, Durability, HELD_BYTES_EACH_MAX, HeldBody, Phase, Ticket, Write};
+use crate::journal::{Change, Durability, HELD_BYTES_EACH_MAX, HeldBody, JournalError, Phase, Ticket, Write};
 use crate::model::{Ino, Timestamp};
 
 use super::Result;
@@ -22,7 +22,7 @@ use super::vfs::{Decision, Inner, Vfs};
 const HELD_FOR: Duration = Duration::from_secs(60);
 /// How often it is looked which ones are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What the disk must have free for the journal to hold bodies.
+/// What the disk must have free for the journal to hold bodies, and for a new file not to wait until it is in there.
 const FREE_BYTES_MIN: u64 = 128 << 20;
 /// Files synced between two writes to the journal.
 const FILES_EACH: usize = 64;
@@ -65,7 +65,7 @@ impl Vfs {
 
     /// Makes a whole body durable with the change that says so, or takes back what was said. Blocks.
     fn close_durably(&self, file: &Arc<OpenFile>, body: &Arc<Body>, seen: u64) -> Result<()> {
-        let told = self.tell_closed(file.ino, body, file.mtime());
+        let told = self.tell_closed(file, body);
         let told = told.and_then(|ticket| Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?));
         file.set_failed(told.is_err());
         match &told {
@@ -95,12 +95,12 @@ impl Vfs {
     }
 
     /// Says in the journal that a body is as its program left it, with the bytes or after they were synced. Blocks.
-    fn tell_closed(&self, ino: Ino, body: &Arc<Body>, mtime: Option<Timestamp>) -> Result<Option<Ticket>> {
+    fn tell_closed(&self, file: &OpenFile, body: &Arc<Body>) -> Result<Option<Ticket>> {
+        let (ino, mtime) = (file.ino, file.mtime());
         // What is told to the journal must not be more than what is durable.
         let mut size = body.size().unwrap_or(0);
         // Near the end of the disk the bytes must not be there twice: the close would fail for want of room.
-        let has_room = || disk::free_space(&self.staging_dir).is_ok_and(|s| s.free_bytes >= FREE_BYTES_MIN);
-        let held = match self.journal.may_hold(size) && has_room() {
+        let held = match self.journal.may_hold(size) && self.has_room() {
             true => body.bytes_up_to(HELD_BYTES_EACH_MAX)?,
             false => None,
         };
@@ -112,11 +112,19 @@ impl Vfs {
         let (is_held, bytes) = (held.is_some(), held);
         let told = self.decide_now(Durability::Synced, move |d| d.closed(ino, &id, size, mtime, bytes));
         let (is_told, decided) = told?;
+        if !is_told && !file.is_ghost() && self.node(ino).is_err() {
+            return Err(JournalError::Write("it could not take this new file".into()).into());
+        }
         if is_held && !is_told {
             // No change speaks of these bytes any more; whoever has them open was promised that they are durable.
             body.sync_now()?;
         }
         Ok(decided.ticket)
+    }
+
+    /// Whether the disk is far from full.
+    pub(super) fn has_room(&self) -> bool {
+        disk::free_space(&self.staging_dir).is_ok_and(|space| space.free_bytes >= FREE_BYTES_MIN)
     }
 
     /// Secures what a writer left unfinished: its length, and whether every byte is there.

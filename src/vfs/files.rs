@@ -144,7 +144,8 @@ impl Vfs {
         Ok((attr, opened))
     }
 
-    /// Puts a new body into the tree, open, and waits until the journal has it.
+    /// Puts a new body into the tree, open. The journal is about to have it, or near the end of the disk has it already: a
+    /// flush comes after it, and fails if it does not get there.
     fn name_body(
         &self,
         caller: Caller,
@@ -171,7 +172,12 @@ impl Vfs {
             true => process_of(caller.pid),
             false => NOBODY,
         };
-        let (file, decided) = self.decide_now(Durability::Written, |d| {
+        let has_room = self.has_room();
+        let durability = match has_room {
+            true => Durability::Soon,
+            false => Durability::Written,
+        };
+        let (file, decided) = self.decide_now(durability, |d| {
             let folder = d.vfs.node_in(d.overlay(), parent)?;
             if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
                 return Err(Error::Exists);
@@ -193,7 +199,9 @@ impl Vfs {
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
-        if let Err(error) = decided.wait_blocking(self) {
+        if (!has_room || !decided.seats.is_empty())
+            && let Err(error) = decided.wait_blocking(self)
+        {
             self.opens.close(&file, true);
             return Err(error);
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::rig::{ME, Rig, name, start_on};
 use crate::journal::{HELD_BYTES_EACH_MAX, UploaderConfig};
+use crate::model::Ino;
 use crate::store::memory::{self as presets, Fault};
 use crate::store::{ErrorKind, Retry};
 use crate::vfs::{OpenHow, VfsConfig};
@@ -44,6 +45,38 @@ async fn lose_power(rig: &mut Rig, how: usize) {
         tear(&path, how);
     }
     rig.crash().await;
+}
+
+/// A new file is on its way to the journal when its program may go on. If it does not get there, the close says so, and nobody
+/// takes it for saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_that_the_journal_cannot_take_is_told_by_its_close() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.names("").await;
+    let disk = rusqlite::Connection::open(rig.dir().join("state/journal.db")).expect("opens");
+    disk.execute_batch("CREATE TRIGGER broken BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        .expect("a broken disk");
+    for heard_before in [false, true] {
+        let made = rig.vfs.create(ME, Ino::ROOT, &name("new.txt"), 0o644, HOW).await;
+        let (attr, opened) = made.expect("it is about to be");
+        let written = rig.vfs.write(opened.fh, 0, Bytes::from_static(b"new")).await;
+        written.expect("into its staged body");
+        if heard_before {
+            // Refused with it, or synced after it.
+            rig.vfs.journal.sync().wait().await.ok();
+            assert!(rig.vfs.journal.change(attr.ino).is_none(), "it is taken back");
+        }
+        for close in ["first", "second"] {
+            let told = rig.vfs.flush(ME, opened.fh).await;
+            assert!(told.is_err(), "{close}, heard before: {heard_before}");
+        }
+        rig.vfs.release(opened.fh).await;
+        assert!(rig.names("").await.is_empty());
+    }
+    disk.execute_batch("DROP TRIGGER broken").expect("mended");
+    rig.write("new.txt", b"again").await.expect("it goes on");
+    rig.settle().await;
+    assert_eq!(rig.stored()["/new.txt"], Some(b"again".to_vec()));
 }
 
 /// A small file used to be synced before its close returned, and now is some time later. Until then its bytes are in the

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::cache::{Cache, CacheConfig};
 use crate::catalog::Catalog;
 use crate::http::Budget;
-use crate::journal::{Journal, UploaderConfig};
+use crate::journal::{Durability, Journal, UploaderConfig};
 use crate::model::{Clock, Ino, Kind, ManualClock, Name, Timestamp};
 use crate::store::memory::{self as presets, MemoryStore, Op};
 use crate::store::{Capabilities, CreateFile, CreateFolder, SharedStore};
@@ -108,13 +108,22 @@ impl Rig {
 
     /// Ends the daemon without warning and starts another one on what it left.
     pub async fn crash(&mut self) {
-        self.vfs.stop().await;
+        self.end().await;
         self.drive.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
+    }
+
+    /// A new file that is not in the log yet may be lost with the daemon, for some milliseconds; these tests do not play that
+    /// game of chance.
+    async fn end(&self) {
+        self.vfs.stop().await;
+        let last = self.vfs.journal.write(Vec::new(), Durability::Written);
+        // A journal that is out of order has told whoever it concerns.
+        last.wait().await.ok();
     }
 
     /// The same, after the loss of all that can be had again.
     pub async fn crash_without_cache(&mut self) {
-        self.vfs.stop().await;
+        self.end().await;
         std::fs::remove_dir_all(self.dir.path().join("cache")).expect("the cache is removed");
         self.drive.vfs = start(&self.store, &self.clock, self.dir.path(), &self.config, &self.uploader).await;
     }
