@@ -324,7 +324,7 @@ impl Filesystem for Adapter {
 
     fn flush(&self, req: &Request, ino: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         let (vfs, quick, caller) = (self.vfs.clone(), self.vfs.clone(), convert::caller(req));
-        self.serve_quickly(
+        self.serve_here(
             req,
             self.operation("flush", convert::ino(ino)).whole(),
             reply,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Threads that read requests.
-pub const THREADS: usize = 4;
+pub const THREADS: usize = 8;
 
 /// Those among them that read on whatever happens.
 const THREADS_KEPT: usize = 2;
@@ -50,11 +50,13 @@ mod tests {
     #[test]
     fn some_threads_are_never_lent_and_a_panic_gives_its_own_back() {
         let spare = Spare::default();
-        let (one, two) = (spare.lend(), spare.lend());
-        assert!(spare.lend().is_none(), "two at a time");
-        let (one, two) = (one.expect("lent"), two.expect("lent"));
-        assert_eq!(one.run(|| 1), Some(1));
-        assert_eq!(two.run(|| panic!("for the test")), None::<()>);
-        assert!(spare.lend().is_some() && spare.lend().is_some(), "all are back");
+        let lend_all = || -> Vec<Lent<'_>> { std::iter::from_fn(|| spare.lend()).collect() };
+        let mut lent = lend_all();
+        assert_eq!(lent.len(), THREADS - THREADS_KEPT);
+        let mut one = || lent.pop().expect("lent");
+        assert_eq!(one().run(|| 1), Some(1));
+        assert_eq!(one().run(|| panic!("for the test")), None::<()>);
+        drop(lent);
+        assert_eq!(lend_all().len(), THREADS - THREADS_KEPT, "all are back");
     }
 }
