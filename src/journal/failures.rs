@@ -118,7 +118,7 @@ impl Uploader {
             return outcome::again(change, now, rand::random::<f64>());
         }
         match outcome::failed(change, step, error, now, rand::random::<f64>()) {
-            Verdict::Park(_) if self.is_wanted_otherwise(change) => Verdict::Later(now),
+            Verdict::Park(_) | Verdict::Restore(_) if self.is_wanted_otherwise(change) => Verdict::Later(now),
             Verdict::Gone if self.may_be_a_miss(change, now) => Verdict::Missing(now.plus(MISSING_AGE_MIN)),
             verdict => verdict,
         }

@@ -356,6 +356,7 @@ mod tests {
     use super::*;
     use crate::journal::{Place, Placing};
     use crate::model::{Kind, Name, Timestamp};
+    use std::time::Duration;
 
     fn named(ino: Ino, name: &str) -> Change {
         let mut change = Change::of(ino, Kind::File, None, 1, Timestamp::from_secs(5));
@@ -449,6 +450,8 @@ mod tests {
             if waits {
                 made.take().map(wait);
             }
+            // As long as a program takes to fill the file.
+            std::thread::sleep(Duration::from_millis(1));
             wait(put("closed", Durability::Synced));
             made.map(wait);
             log().saturating_sub(before)

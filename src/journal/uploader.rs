@@ -27,8 +27,8 @@ const DUE_MAX: usize = 1_000;
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
 /// How long a stray copy stays at least: time for the catalog to hear of it.
 const STRAY_PAUSE: Duration = Duration::from_secs(1);
-/// How long the uploader sleeps at most when nothing is to be done.
-const IDLE_MAX: Duration = Duration::from_secs(3600);
+/// How long the uploader sleeps at most: it does not notice that the machine has slept meanwhile, or that its clock was set.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Steps of one node without a pause: more means that planning does not converge.
 const STEPS_MAX: usize = 16;
 
@@ -73,6 +73,15 @@ pub struct Uploader {
     pub(super) uploads: Semaphore,
     brake: Mutex<Brake>,
     pub(super) stop: watch::Sender<bool>,
+}
+
+/// Wakes the uploader when it is dropped.
+struct End(Arc<Journal>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 /// How one step ended.
@@ -183,7 +192,7 @@ impl Uploader {
         let mut guard = self.journal.lock();
         if self.nodes.available_permits() == 0 {
             guard.looks_next(None);
-            return now.plus(IDLE_MAX);
+            return now.plus(SLEEP_MAX);
         }
         let mut in_flight = self.in_flight.lock();
         let (due, later) = self.due(guard.overlay(), &in_flight, now);
@@ -191,11 +200,14 @@ impl Uploader {
         for group in groups {
             let Ok(permit) = self.nodes.clone().try_acquire_owned() else {
                 guard.looks_next(None);
-                return now.plus(IDLE_MAX);
+                return now.plus(SLEEP_MAX);
             };
             in_flight.extend(group.iter().map(|ino| (*ino, vec![*ino])));
             let uploader = self.clone();
             tokio::spawn(with_context(Context::of(Class::Upload), async move {
+                // Last of all, and also after a panic: the permit is free by then.
+                let _end = End(uploader.journal.clone());
+                let _permit = permit;
                 uploader.drive_together(group.clone()).await;
                 uploader.in_flight.lock().retain(|_, began_as| {
                     began_as.retain(|ino| !group.contains(ino));
@@ -204,12 +216,10 @@ impl Uploader {
                 for ino in &group {
                     uploader.sent.lock().remove(ino);
                 }
-                drop(permit);
                 uploader.rested.send_modify(|count| *count += 1);
-                uploader.journal.wake();
             }));
         }
-        let next = next.into_iter().chain(later).min().unwrap_or(now.plus(IDLE_MAX));
+        let next = next.into_iter().chain(later).fold(now.plus(SLEEP_MAX), Timestamp::min);
         guard.looks_next(Some(next));
         next
     }

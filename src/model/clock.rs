@@ -54,7 +54,7 @@ impl Clock for SystemClock {
 
 /// A clock that moves only when a test says so.
 pub struct ManualClock {
-    start: Timestamp,
+    start: Mutex<Timestamp>,
     elapsed: Mutex<Duration>,
     moved: watch::Sender<Duration>,
 }
@@ -63,7 +63,7 @@ impl ManualClock {
     /// Starts at `start` and stands still.
     pub fn starting(start: Timestamp) -> Arc<Self> {
         Arc::new(Self {
-            start,
+            start: Mutex::new(start),
             elapsed: Mutex::new(Duration::ZERO),
             moved: watch::Sender::new(Duration::ZERO),
         })
@@ -78,11 +78,17 @@ impl ManualClock {
         };
         self.moved.send_replace(now);
     }
+
+    /// Sets the wall clock ahead, as somebody does, or the sleep of the machine: who waits has not come closer to the end.
+    pub fn jump(&self, span: Duration) {
+        let mut start = self.start.lock();
+        *start = start.plus(span);
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        self.start.plus(*self.elapsed.lock())
+        self.start.lock().plus(*self.elapsed.lock())
     }
 
     fn elapsed(&self) -> Duration {

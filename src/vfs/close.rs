@@ -70,7 +70,7 @@ impl Vfs {
                 false => self.writing_is_over(file).await,
             }
         }
-        if closed == Closed::Last && file.is_ghost() {
+        if closed == Closed::Last && (file.is_ghost() || file.is_refused()) {
             let body = file.body();
             if body.is_dirty()
                 && let Err(error) = self.discard_body(&body).await

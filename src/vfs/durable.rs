@@ -14,9 +14,9 @@ use crate::disk;
 use crate::journal::{Change, Durability, HELD_BYTES_EACH_MAX, HeldBody, JournalError, Phase, Ticket, Write};
 use crate::model::{Ino, Timestamp};
 
-use super::Result;
 use super::opens::{OpenFile, Writing};
 use super::vfs::{Decision, Inner, Vfs};
+use super::{Error, Notice, Result};
 
 /// How long the journal holds a body before its file is synced: most are sent, or written to again, before that.
 const HELD_FOR: Duration = Duration::from_secs(60);
@@ -112,7 +112,9 @@ impl Vfs {
         let (is_held, bytes) = (held.is_some(), held);
         let told = self.decide_now(Durability::Synced, move |d| d.closed(ino, &id, size, mtime, bytes));
         let (is_told, decided) = told?;
-        if !is_told && !file.is_ghost() && self.node(ino).is_err() {
+        if !is_told && !file.is_ghost() && matches!(self.node(ino), Err(Error::Stale)) {
+            file.set_refused();
+            self.notice(Notice::Attributes { ino });
             return Err(JournalError::Write("it could not take this new file".into()).into());
         }
         if is_held && !is_told {

@@ -56,7 +56,7 @@ impl Vfs {
         })
     }
 
-    /// Makes a file and opens it. Its bytes are in the staging folder, its name in the journal, before this answers.
+    /// Makes a file and opens it. Its bytes are in the staging folder, its name on the way to the journal, when this answers.
     pub async fn create(
         &self,
         caller: Caller,
@@ -121,19 +121,23 @@ impl Vfs {
     /// Makes the file, wherever it is, and opens it. Blocks.
     fn create_in(&self, caller: Caller, parent: Ino, name: &Name, mode: u16, how: OpenHow) -> Result<(Attr, Opened)> {
         let body = self.cache.new_dirty_now()?;
-        let file = match self.name_body(caller, parent, name, mode & 0o7777, &body) {
-            Ok(file) => file,
+        let named = self.name_body(caller, parent, name, mode & 0o7777, &body);
+        let looked_at = named.and_then(|file| match self.attr(file.ino) {
+            Ok(attr) => Ok((file, attr)),
             Err(error) => {
-                if let Some(id) = body.id() {
-                    self.staged.lock().pop(&id.to_string());
-                }
-                if let Err(error) = self.cache.discard_now(&body) {
+                self.opens.close(&file, true);
+                Err(error)
+            }
+        });
+        let (file, attr) = match looked_at {
+            Ok(made) => made,
+            Err(error) => {
+                if let Err(error) = self.discard_body_now(&body) {
                     tracing::warn!("the bytes of a file that could not be made stay: {error}");
                 }
                 return Err(error);
             }
         };
-        let attr = self.attr(file.ino)?;
         let how = OpenHow { write: true, ..how };
         let opened = Opened {
             fh: self.handles.add_file(file, how, caller.pid),
@@ -199,9 +203,12 @@ impl Vfs {
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
-        if (!has_room || !decided.seats.is_empty())
-            && let Err(error) = decided.wait_blocking(self)
-        {
+        let waits = !has_room || !decided.seats.is_empty();
+        if waits {
+            // Not as long as it would wait for others.
+            drop(self.journal.write(Vec::new(), Durability::Written));
+        }
+        if waits && let Err(error) = decided.wait_blocking(self) {
             self.opens.close(&file, true);
             return Err(error);
         }
@@ -367,10 +374,16 @@ impl Vfs {
 
     /// Removes a staged body that nothing needs any more, also from those at hand: it would hold its room on the disk.
     pub(super) async fn discard_body(&self, body: &Arc<Body>) -> Result<()> {
+        let body = body.clone();
+        self.blocking(move |vfs| vfs.discard_body_now(&body)).await
+    }
+
+    /// The same. Blocks.
+    fn discard_body_now(&self, body: &Arc<Body>) -> Result<()> {
         if let Some(id) = body.id() {
             self.staged.lock().pop(&id.to_string());
         }
-        Ok(self.cache.discard(body).await?)
+        Ok(self.cache.discard_now(body)?)
     }
 
     async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> IoMode {

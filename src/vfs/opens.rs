@@ -44,6 +44,8 @@ struct State {
     killed: bool,
     /// A program was told that its bytes could not be made durable.
     failed: bool,
+    /// The journal could not take it: it is nobody's.
+    refused: bool,
     urgent: bool,
     /// Since when a program has it open for writing.
     since: Option<Timestamp>,
@@ -101,6 +103,7 @@ impl OpenFile {
             ghost: None,
             killed: false,
             failed: false,
+            refused: false,
             urgent: false,
             since: None,
             released: false,
@@ -263,6 +266,14 @@ impl OpenFile {
 
     pub fn has_failed(&self) -> bool {
         self.state.lock().failed
+    }
+
+    pub fn set_refused(&self) {
+        self.state.lock().refused = true;
+    }
+
+    pub fn is_refused(&self) -> bool {
+        self.state.lock().refused
     }
 
     /// It left the tree, as `attr`; its handles live on.

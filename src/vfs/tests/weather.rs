@@ -289,3 +289,18 @@ async fn a_file_that_is_open_when_its_lost_answer_is_found_is_like_any_other() {
         }
     }
 }
+
+/// A machine that has slept, or whose clock was set: the uploader took what was saved for something that is due later than it
+/// would look by itself, which was late by as long as the machine had slept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_saved_after_the_machine_has_slept_is_sent_as_soon_as_ever() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("before.txt", b"one").await.expect("written");
+    rig.settle().await;
+    rig.clock.jump(Duration::from_secs(14 * 3600));
+    rig.write("after.txt", b"two").await.expect("written");
+    for _ in 0..15 {
+        rig.pass(1).await;
+    }
+    assert_eq!(rig.stored()["/after.txt"], Some(b"two".to_vec()));
+}
