@@ -259,9 +259,13 @@ impl World for Vfs {
             .await
             .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
         let is_another = |before: &Arc<Entry>| before.version != entry.version || before.id != entry.id;
+        let is_path = self.capabilities().ids == IdScheme::Path;
         match before.filter(|before| !sends && is_another(before)) {
             // A move by a path leaves the version alone: another is that of what has got the old path since.
-            Some(before) if entry.has_other_bytes_than(&before) || old.is_some() && before.version != entry.version => {
+            Some(before)
+                if entry.has_other_bytes_than(&before)
+                    || is_path && old.is_some() && before.version != entry.version =>
+            {
                 // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
                 let item = entry.clone();
                 self.blocking(move |vfs| vfs.inode_for(ino, &item, vfs.answered_now()))
@@ -276,7 +280,7 @@ impl World for Vfs {
             }
             None => {}
         }
-        let has_moved = old.filter(|_| entry.kind == Kind::Folder && self.capabilities().ids == IdScheme::Path);
+        let has_moved = old.filter(|_| entry.kind == Kind::Folder && is_path);
         if let Some(old) = has_moved
             && let Err(error) = self.cache.rekey(old, &entry.id).await
         {
