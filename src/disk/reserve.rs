@@ -28,6 +28,11 @@ impl Reserve {
         reserve
     }
 
+    /// Whether the room is held.
+    pub fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
+
     /// Gives the room up; `false`: there was none.
     pub fn spend(&self) -> Result<bool> {
         if !self.is_held.swap(false, Ordering::AcqRel) {
@@ -38,7 +43,7 @@ impl Reserve {
 
     /// Holds the room again after it was given up, once there is twice as much.
     pub fn renew(&self) {
-        if self.is_held.load(Ordering::Acquire) {
+        if self.is_held() {
             return;
         }
         let folder = self.path.parent().unwrap_or(&self.path);

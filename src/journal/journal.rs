@@ -185,6 +185,14 @@ impl Journal {
         self.lock().commit(writes, durability)
     }
 
+    /// Holds room for a full disk again, if that is used up and there is room now: before what is being written takes it.
+    pub fn renew_reserve(&self) {
+        if self.writer.lacks_reserve() {
+            // Nobody waits for it.
+            drop(self.writer.send(Vec::new(), Durability::Written));
+        }
+    }
+
     /// Makes everything that was written so far durable.
     pub fn sync(&self) -> Ticket {
         self.writer.send(Vec::new(), Durability::Synced)

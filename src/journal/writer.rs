@@ -110,6 +110,7 @@ impl Ticket {
 pub struct Writer {
     requests: Option<SyncSender<Message>>,
     failed: Arc<AtomicBool>,
+    reserve: Arc<Reserve>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -118,16 +119,16 @@ impl Writer {
     pub fn start(db: Connection, path: &Path, reserve: PathBuf) -> Result<Self, JournalError> {
         let (requests, queue) = sync_channel(QUEUE_MAX);
         let syncer = Syncer::start(path)?;
-        let reserve = Reserve::hold(reserve, RESERVE_BYTES);
+        let reserve = Arc::new(Reserve::hold(reserve, RESERVE_BYTES));
         let failed = Arc::new(AtomicBool::new(false));
-        let told = failed.clone();
+        let (told, spent) = (failed.clone(), reserve.clone());
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || {
                 Thread {
                     db,
                     syncer,
-                    reserve,
+                    reserve: spent,
                     unsynced_since: None,
                     failed: told,
                     behind: None,
@@ -141,6 +142,7 @@ impl Writer {
         Ok(Self {
             requests: Some(requests),
             failed,
+            reserve,
             thread: Some(thread),
         })
     }
@@ -162,6 +164,12 @@ impl Writer {
             }
         }
         Ticket(ticket)
+    }
+
+    /// Whether it would stand without room on a full disk: its reserve is used up, and held again with the next write for which
+    /// there is plenty.
+    pub fn lacks_reserve(&self) -> bool {
+        !self.reserve.is_held()
     }
 
     /// Whether a write has failed since memory was last set back.
@@ -198,7 +206,7 @@ impl Drop for Writer {
 struct Thread {
     db: Connection,
     syncer: Syncer,
-    reserve: Reserve,
+    reserve: Arc<Reserve>,
     /// When the first write came that no sync covers yet.
     unsynced_since: Option<Instant>,
     /// Tells that `behind` is something.

@@ -106,6 +106,8 @@ impl Vfs {
         let len = data.len() as u32;
         file.body().write(offset, data).await?;
         file.changed(self.clock.now());
+        // Near the end of the disk all writes come this way, and what was cached has just made room for this one.
+        self.journal.renew_reserve();
         Ok(len)
     }
 
