@@ -281,8 +281,11 @@ impl Vfs {
             body.make_dirty(keep).await?;
             self.part_copies(&body).await;
         }
-        if !file.is_ghost() {
-            self.mark_dirty(file).await?;
+        match file.taken_by() {
+            None => self.mark_dirty(file).await?,
+            Some(TakenBy::Us) => {}
+            // In this very moment.
+            Some(TakenBy::Others) => return Err(Error::Stale),
         }
         file.set_writing(Writing::Dirty);
         Ok(())
