@@ -4,14 +4,16 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fuser::{
-    BackingId, Errno, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyEntry, ReplyOpen, ReplyXattr, Request,
+    BackingId, Errno, FileHandle, FopenFlags, Generation, Notifier, ReplyCreate, ReplyEntry, ReplyOpen, ReplyXattr,
+    Request,
 };
 
 use super::convert::{self, TTL, attr_ttl, entry_ttl};
 use super::modes::{Grant, Modes, Wish};
+use super::notices;
 use super::operation::{Operation, Refuse};
 use super::programs::Programs;
 use super::spare::{Lent, Spare};
@@ -37,6 +39,8 @@ pub struct Adapter {
     pub(super) programs: Arc<Programs>,
     operations: Arc<Operations>,
     underway: Arc<Underway>,
+    /// For what the kernel must know before an answer; set before the first request is read.
+    notifier: Arc<OnceLock<Notifier>>,
     spare: Arc<Spare>,
     /// For what is written.
     pub(super) buffers: Buffers,
@@ -73,6 +77,7 @@ impl Adapter {
             programs: Arc::new(programs),
             operations,
             underway: Arc::default(),
+            notifier: Arc::default(),
             spare: Arc::default(),
             buffers: Buffers::default(),
             stack_depth,
@@ -93,6 +98,11 @@ impl Adapter {
     pub(super) fn operation_across(&self, what: &'static str, ino: Ino, other: Ino) -> Operation {
         let held = [ino, other].map(|ino| Some(self.underway.begin(ino)));
         Operation::on(what, ino, self.operations.clone(), held)
+    }
+
+    /// Where the notifier of the session is to be put.
+    pub(super) fn notifier(&self) -> Arc<OnceLock<Notifier>> {
+        self.notifier.clone()
     }
 
     /// What programs wait for.
@@ -213,6 +223,11 @@ impl Adapter {
         };
         if opened.no_flush {
             flags |= FopenFlags::FOPEN_NOFLUSH;
+        }
+        if opened.forgets
+            && let Some(notifier) = self.notifier.get()
+        {
+            notices::forget_attributes(notifier, ino);
         }
         let past_cache = (flags - FopenFlags::FOPEN_KEEP_CACHE) | FopenFlags::FOPEN_DIRECT_IO;
         match self.modes.open(ino, opened.fh, writes, wish, make) {

@@ -181,8 +181,10 @@ fn send(notifier: &Notifier, underway: &Underway, batch: Vec<Waiting>) -> Vec<Wa
                     .or_else(|_| notifier.inval_entry(INodeNo(parent.0), name))
             }
             Notice::Content { ino } => notifier.inval_inode(INodeNo(ino.0), 0, 0),
-            // A negative offset leaves the pages.
-            Notice::Attributes { ino } => notifier.inval_inode(INodeNo(ino.0), -1, 0),
+            Notice::Attributes { ino } => {
+                forget_attributes(notifier, *ino);
+                continue;
+            }
         };
         trace_failure(&notice, sent);
     }
@@ -191,6 +193,12 @@ fn send(notifier: &Notifier, underway: &Underway, batch: Vec<Waiting>) -> Vec<Wa
         trace_failure(&folder, notifier.inval_inode(INodeNo(folder.0), 0, 0));
     }
     held
+}
+
+/// The kernel is to ask for an inode's attributes again; it waits for nothing to take that in.
+pub(super) fn forget_attributes(notifier: &Notifier, ino: Ino) {
+    // A negative offset leaves the pages.
+    trace_failure(&ino, notifier.inval_inode(INodeNo(ino.0), -1, 0));
 }
 
 /// The kernel may have forgotten by itself, or the mount may be gone: neither is an error.

@@ -51,8 +51,9 @@ impl Mount {
         let notices = vfs.take_notices().map(|notices| (notices, vfs.untold()));
         let stack_depth = if config.cache_is_stacked { 2 } else { 1 };
         let adapter = Adapter::new(vfs, runtime.clone(), operations, stack_depth);
-        let underway = adapter.underway();
+        let (underway, notifier) = (adapter.underway(), adapter.notifier());
         let session = Session::new(adapter, &config.mountpoint, &kernel_config(config))?;
+        notifier.get_or_init(|| session.notifier());
         let notices = match notices {
             Some(notices) => Some(notices::start(session.notifier(), underway, notices, runtime)?),
             None => None,

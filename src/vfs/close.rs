@@ -28,6 +28,7 @@ impl Vfs {
     /// Closes a handle. When it was the last that could write, what was written becomes ready for the store.
     pub async fn release(&self, fh: Fh) {
         if let Some(handle) = self.handles.remove_file(fh) {
+            self.has_forgotten(&handle);
             self.close_file(&handle.file, handle.how.write).await;
         } else {
             self.handles.remove_note(fh);
@@ -40,6 +41,7 @@ impl Vfs {
             self.handles.remove_note(fh);
             return Some(());
         };
+        self.has_forgotten(&handle);
         let (file, writes) = (&handle.file, handle.how.write);
         let closed = self.opens.close_if_settled(file, writes)?;
         self.handles.remove_file(fh);

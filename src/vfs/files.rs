@@ -8,6 +8,7 @@ use crate::journal::{Change, Durability, KnownItem, Overlay, Phase, Place, Placi
 use crate::model::{Access, Availability, Entry, Ino, ItemId, Kind, Name};
 use crate::store::{CreateFile, ErrorKind, Overwrite, StoreError};
 
+use super::handles::FileHandle;
 use super::notes;
 use super::opens::{Copying, OpenFile, TakenBy, Writing};
 use super::tree::Node;
@@ -46,13 +47,15 @@ impl Vfs {
             self.close_file(&file, how.write).await;
             return Err(error);
         }
-        let io = self.io_mode(&file, how).await;
-        let fh = self.handles.add_file(file, how, caller.pid);
+        let (io, forgets) = self.io_mode(&file, how).await;
+        let version = file.version().filter(|_| forgets);
+        let fh = self.handles.add_file(file, how, caller.pid, version);
         Ok(Opened {
             fh,
             io,
             no_flush: !how.write,
             is_new: false,
+            forgets,
         })
     }
 
@@ -140,10 +143,11 @@ impl Vfs {
         };
         let how = OpenHow { write: true, ..how };
         let opened = Opened {
-            fh: self.handles.add_file(file, how, caller.pid),
+            fh: self.handles.add_file(file, how, caller.pid, None),
             io: IoMode::KeepCache,
             no_flush: false,
             is_new: true,
+            forgets: false,
         };
         Ok((attr, opened))
     }
@@ -269,7 +273,9 @@ impl Vfs {
             file
         });
         self.follow_own_upload(&file, &node).await?;
-        if self.contents_changed.load(Ordering::SeqCst) != contents
+        // Also who joins an open that came too late must not take its bytes for those that it has looked up.
+        let is_other = |entry| file.is_other_version(entry);
+        if (self.contents_changed.load(Ordering::SeqCst) != contents || node.entry.as_deref().is_some_and(is_other))
             && let Err(error) = self.is_current(&file).await
         {
             self.close_file(&file, for_writing).await;
@@ -386,29 +392,45 @@ impl Vfs {
         Ok(self.cache.discard_now(body)?)
     }
 
-    async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> IoMode {
+    /// How the kernel is to treat a file that was opened, and whether it may remember anything of another version: the word
+    /// that this is old comes through a queue, and a program may be faster.
+    async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> (IoMode, bool) {
         let body = file.body();
-        let Some(size) = body.size() else { return IoMode::Direct };
-        let clean = !body.is_dirty();
+        let Some(size) = body.size() else {
+            return (IoMode::Direct, false);
+        };
+        let Some(version) = file.version().filter(|_| !body.is_dirty()) else {
+            return (IoMode::KeepCache, false);
+        };
+        let forgets = self.kernel_knows.lock().get(&file.ino) != Some(&version);
         // What the store is to copy has its bytes in another file, which may be written to.
         let is_its_own = file.copying().is_none();
         let may_pass = self.passthrough.load(Ordering::Relaxed) && is_its_own && !how.write && !how.direct;
         // Only an opened body knows what it holds from an earlier life, so the question comes second.
         if may_pass
-            && clean
             && size > TINY_BYTES
             && let Ok(backing) = body.file().await
             && body.is_complete()
         {
-            return IoMode::Passthrough(backing);
+            return (IoMode::Passthrough(backing), forgets);
         }
-        let Some(version) = file.version().filter(|_| clean) else {
-            return IoMode::KeepCache;
+        match forgets {
+            true => (IoMode::FreshCache, true),
+            false => (IoMode::KeepCache, false),
+        }
+    }
+
+    /// The kernel goes on with a handle: it has forgotten what it had to for it. Not before, for another open may be answered
+    /// while it still does.
+    pub(super) fn has_forgotten(&self, handle: &FileHandle) {
+        let Some(version) = handle.forgets.lock().take() else {
+            return;
         };
-        let pages_of = self.pages.lock().put(file.ino, version.clone());
-        match pages_of == Some(version) {
-            true => IoMode::KeepCache,
-            false => IoMode::FreshCache,
+        let file = &handle.file;
+        let mut known = self.kernel_knows.lock();
+        let is_of_it = !file.is_ghost() && !file.body().is_dirty() && file.version().as_ref() == Some(&version);
+        if is_of_it {
+            known.put(file.ino, version);
         }
     }
 

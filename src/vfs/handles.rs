@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::cache::Reader;
-use crate::model::Ino;
+use crate::model::{ContentVersion, Ino};
 
 use super::opens::OpenFile;
 use super::{DirEntry, Error, Fh, OpenHow, Result};
@@ -20,6 +20,8 @@ pub(super) struct FileHandle {
     pub reader: Reader,
     /// The thread that opened it.
     pub opener: u32,
+    /// The version that the kernel has to forget others for, until it goes on with this handle: it has by then.
+    pub forgets: Mutex<Option<ContentVersion>>,
 }
 
 /// One `opendir`: the folder as it was when the reading began.
@@ -43,7 +45,7 @@ impl Handles {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow, opener: u32) -> Fh {
+    pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow, opener: u32, forgets: Option<ContentVersion>) -> Fh {
         let fh = self.fresh();
         self.files.lock().insert(
             fh,
@@ -52,6 +54,7 @@ impl Handles {
                 how,
                 reader: Reader::new(),
                 opener,
+                forgets: Mutex::new(forgets),
             }),
         );
         fh

@@ -54,6 +54,7 @@ impl Vfs {
                 return Ok(text.slice(from..from.saturating_add(len as usize).min(text.len())));
             }
         };
+        self.has_forgotten(&handle);
         let len = match handle.file.copying() {
             Some(copying) => copying.upto.saturating_sub(offset).min(u64::from(len)) as usize,
             None => len as usize,
@@ -274,13 +275,13 @@ impl Vfs {
             // What it would change is no longer what the name stands for, and nobody would ever see the bytes.
             return Err(Error::Stale);
         }
-        // From here on the kernel's pages are of no version of the store's.
-        self.pages.lock().pop(&file.ino);
         let body = file.body();
         if !body.is_dirty() {
             body.make_dirty(keep).await?;
             self.part_copies(&body).await;
         }
+        // From here on the kernel's pages are of no version of the store's.
+        self.kernel_knows.lock().pop(&file.ino);
         match file.taken_by() {
             None => self.mark_dirty(file).await?,
             Some(TakenBy::Us) => {}

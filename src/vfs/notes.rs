@@ -91,6 +91,7 @@ impl Vfs {
         let text = self.blocking(|vfs| Ok(vfs.attention_text())).await?;
         Ok(Opened {
             is_new: false,
+            forgets: false,
             fh: self.handles.add_note(Bytes::from(text)),
             // Its size may have changed since the kernel asked.
             io: IoMode::Direct,

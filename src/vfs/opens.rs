@@ -276,12 +276,17 @@ impl OpenFile {
         self.state.lock().refused
     }
 
-    /// It left the tree, as `attr`; its handles live on.
+    /// It left the tree, as `attr`; its handles live on. It is as long as its own bytes are: `attr` may be of a newer version.
     pub fn detach(&self, attr: Option<Attr>, by: TakenBy) {
         let mut state = self.state.lock();
         if state.ghost.is_none() {
+            let own = state.body.size().filter(|_| state.copying.is_none());
             state.ghost = attr.map(|attr| Ghost {
-                attr: Attr { nlink: 0, ..attr },
+                attr: Attr {
+                    nlink: 0,
+                    size: own.unwrap_or(attr.size),
+                    ..attr
+                },
                 by,
             });
         }

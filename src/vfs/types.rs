@@ -127,6 +127,8 @@ pub struct Opened {
     pub no_flush: bool,
     /// Whether the file was made by this: it is known to be empty then.
     pub is_new: bool,
+    /// The kernel may remember attributes of another version: it must forget them before it hears of this open.
+    pub forgets: bool,
 }
 
 /// One entry of a folder's snapshot.

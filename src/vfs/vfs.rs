@@ -85,9 +85,9 @@ pub struct Inner {
     pub(super) fresh: Mutex<lru::LruCache<ItemId, Timestamp>>,
     /// Folders that somebody looked into lately, for the poll.
     pub(super) used: Mutex<lru::LruCache<ItemId, Timestamp>>,
-    /// Which version the kernel's pages of an inode are of, as far as is known: pages of another one are dropped at open,
-    /// whether or not the word that they are old has arrived.
-    pub(super) pages: Mutex<lru::LruCache<Ino, ContentVersion>>,
+    /// Which version the kernel's pages and attributes of an inode are of, as far as is known: those of another one are
+    /// dropped at open, whether or not the word that they are old has arrived.
+    pub(super) kernel_knows: Mutex<lru::LruCache<Ino, ContentVersion>>,
     /// When each of them was last looked at by the poll.
     pub(super) looked: Mutex<lru::LruCache<ItemId, Timestamp>>,
     pub(super) counts_seen: CountsSeen,
@@ -220,7 +220,7 @@ impl Vfs {
             contents_changed: AtomicU64::new(0),
             fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
             used: Mutex::new(lru::LruCache::new(capacity(4096))),
-            pages: Mutex::new(lru::LruCache::new(capacity(32_768))),
+            kernel_knows: Mutex::new(lru::LruCache::new(capacity(32_768))),
             looked: Mutex::new(lru::LruCache::new(capacity(4096))),
             counts_seen: Mutex::new(lru::LruCache::new(capacity(4096))),
             looks: Mutex::default(),

@@ -1,5 +1,6 @@
 //! What others change shows by itself, and never under an open file.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::rig::{ME, Rig, name};
@@ -204,6 +205,41 @@ async fn pages_of_an_older_version_are_dropped_at_open() {
     assert_eq!(rig.at("a.txt").await.expect("there").ino, ino, "nobody had it open");
     assert!(!keeps_pages(&rig, ino).await);
     assert!(keeps_pages(&rig, ino).await);
+}
+
+/// Of two programs that opened a new version at the same time, the second was told to keep what the first still was to drop:
+/// it read the new bytes up to the length of the old ones. Nobody is told so before a program has gone on with its handle.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kernel_knows_of_an_older_version_is_forgotten_by_every_open_until_one_goes_on() {
+    const LARGE: usize = 200_000;
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.vfs.passthrough.store(false, Ordering::Relaxed);
+    for (name, bytes) in [("small.txt", 5), ("large.txt", LARGE)] {
+        let remote = rig.store.remote();
+        let entry = remote.put(&remote.root(), name, vec![b'a'; bytes]).expect("put");
+        rig.vfs.refresh("/").await.expect("refreshed");
+        let ino = rig.at(name).await.expect("there").ino;
+        rig.read(name).await.expect("read");
+        let opened = rig.vfs.open(ME, ino, READ).await.expect("open");
+        assert!(!opened.forgets, "{name}: it was read before");
+        rig.vfs.release(opened.fh).await;
+        rig.clock.advance(Duration::from_secs(100));
+        remote.write(&entry.id, vec![b'b'; bytes + 1]).expect("written");
+        rig.vfs.refresh("/").await.expect("refreshed");
+        rig.vfs.passthrough.store(bytes == LARGE, Ordering::Relaxed);
+        let mut opens = Vec::new();
+        for _ in 0..2 {
+            let opened = rig.vfs.open(ME, ino, READ).await.expect("open");
+            assert!(opened.forgets && !matches!(opened.io, IoMode::KeepCache), "{opened:?}");
+            opens.push(opened.fh);
+        }
+        rig.vfs.read(opens[1], 0, 1).await.expect("read");
+        let opened = rig.vfs.open(ME, ino, READ).await.expect("open");
+        assert!(!opened.forgets, "{opened:?}");
+        for fh in opens.into_iter().chain([opened.fh]) {
+            rig.vfs.release(fh).await;
+        }
+    }
 }
 
 /// Lets time pass in small steps, so that what waits for it can go on in between.

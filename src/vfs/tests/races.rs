@@ -90,6 +90,33 @@ async fn what_only_the_catalog_has_heard_of_is_not_made_again() {
     }
 }
 
+/// One program looked a file up, then a new version came, and then it counted as open, as the old one. A second program that
+/// came before the first had looked again joined it in that, and read the old bytes up to the length of the new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_an_open_that_came_too_late_looks_again_too() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let remote = rig.store.remote();
+    let entry = remote.put(&remote.root(), "a.txt", &b"first version"[..]).expect("put");
+    let (before, read) = (rig.at("a.txt").await.expect("there").ino, OpenHow::default());
+    let fh = rig.vfs.open(ME, before, read).await.expect("opens").fh;
+    let first = rig.vfs.opens.get(before).expect("open");
+    rig.vfs.release(fh).await;
+    rig.clock.advance(Duration::from_secs(100));
+    remote.write(&entry.id, &b"second"[..]).expect("written");
+    rig.vfs.refresh("/").await.expect("refreshed");
+    assert_eq!(rig.at("a.txt").await.expect("there").ino, before, "nobody has it open");
+    let late = || OpenFile::new(before, first.body(), first.version());
+    let late = rig.vfs.opens.open(before, false, rig.vfs.clock.now(), late);
+    let joined = rig.vfs.open(ME, before, read).await;
+    assert!(matches!(joined, Err(Error::Stale)), "{joined:?}");
+    let after = rig.at("a.txt").await.expect("there");
+    assert!(after.ino != before && after.size == 6, "{after:?}");
+    assert_eq!(rig.read("a.txt").await.expect("read"), b"second");
+    let size = rig.vfs.getattr(before, None).await.expect("still open").size;
+    assert_eq!(size, 13, "what has it open ends where its own bytes end");
+    rig.vfs.opens.close(&late, false);
+}
+
 /// A file left the tree between the look at whether it is still there and the first change of its bytes: that would have
 /// been sent over what had taken its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
