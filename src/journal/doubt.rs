@@ -7,12 +7,20 @@ use crate::store::{IdScheme, Placement, StoreError};
 
 use super::outcome;
 use super::plan::Step;
-use super::steps::Publishing;
 use super::uploader::{Acted, Uploader, waited};
 use super::{Alteration, Change, Durability, Fingerprint, KnownItem, State, Ticket, Unanswered, Write, resembles};
 
 /// New versions without an answer that are remembered of one node.
 const UNCONFIRMED_MAX: usize = 8;
+
+/// What the end of an upload does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    /// Another item is in the store, and a second one if it is repeated.
+    Makes,
+    /// The item is the same as before; repeating it changes nothing.
+    Replaces,
+}
 
 impl Uploader {
     /// Notes, before a request that makes something is sent, that it may be carried out; `None` when the node is no longer
@@ -22,7 +30,7 @@ impl Uploader {
     }
 
     /// Likewise, before a request that publishes a new version.
-    pub(super) fn about_to_replace(&self, sent: &Change, bytes: &Fingerprint) -> Option<Ticket> {
+    fn about_to_replace(&self, sent: &Change, bytes: &Fingerprint) -> Option<Ticket> {
         self.about_to_publish(sent, Some(bytes), |change, note| {
             let same = |old: &Unanswered| old.bytes == note.bytes && old.sent.placing == note.sent.placing;
             change.unconfirmed.retain(|old| !same(old));

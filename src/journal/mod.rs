@@ -35,13 +35,13 @@ use change::{Alteration, resembles};
 pub use bodies::{HELD_BYTES_EACH_MAX, HeldBody};
 pub use change::{Change, Fingerprint, KnownItem, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
 pub use db::{LocalAttr, NameBinding, Write};
+#[cfg(test)]
+pub(crate) use doubt::Publishing;
 pub use identity::{is_backup, reseat, take_over};
 pub use journal::{Binding, Guard, Journal, PINNED};
 pub use originals::Original;
 pub use outcome::settled;
 pub use overlay::Overlay;
-#[cfg(test)]
-pub(crate) use steps::Publishing;
 pub use uploader::{Uploader, UploaderConfig};
 pub use world::{Source, World};
 pub use writer::Ticket;

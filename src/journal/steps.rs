@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name};
 use crate::store::{ErrorKind, IdScheme, Placement, Progress, Resume, Retry, StoreError, Support};
 
-use super::doubt::still_wanted;
+use super::doubt::{Publishing, still_wanted};
 use super::identity::{is_backup, set_aside, take_over};
 use super::outcome;
 use super::plan::Step;
@@ -549,15 +549,6 @@ fn verify(new: &Entry, sent: &Fingerprint) -> Result<(), StoreError> {
         }
         Some(Checksum::Md5(_)) | None => Ok(()),
     }
-}
-
-/// What the end of an upload does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Publishing {
-    /// Another item is in the store, and a second one if it is repeated.
-    Makes,
-    /// The item is the same as before; repeating it changes nothing.
-    Replaces,
 }
 
 /// Follows one upload: keeps how far it got in the journal, and stops it when newer bytes come.

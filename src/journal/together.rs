@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use crate::model::{Entry, FieldChanges, Ino, ItemId, Kind};
 use crate::store::{ErrorKind, NewFile, Retry, StoreError, Support};
 
+use super::doubt::Publishing;
 use super::gather::Likeness;
 use super::plan::Step;
-use super::steps::Publishing;
 use super::uploader::{Uploader, waited};
 use super::{Change, Source};
 

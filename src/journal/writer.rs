@@ -264,20 +264,25 @@ impl Thread {
     fn gather(&mut self, first: Message, queue: &Receiver<Message>) -> Vec<Request> {
         let until = Instant::now() + SOON;
         let mut batch: Vec<Request> = Vec::new();
-        let mut next = Some(first);
+        let (mut next, mut lingers) = (Some(first), true);
         while let Some(message) = next {
             match message {
-                Message::Write(request) => batch.push(request),
+                Message::Write(request) => {
+                    lingers &= request.durability == Durability::Soon;
+                    batch.push(request);
+                }
                 Message::SetBack(answer) => {
                     self.carry_out(std::mem::take(&mut batch));
                     self.set_back(&answer);
+                    lingers = true;
                 }
             }
-            let hurries = batch.iter().any(|request| request.durability > Durability::Soon);
-            next = match hurries || batch.is_empty() {
-                _ if batch.len() == BATCH_MAX => None,
-                true => queue.try_recv().ok(),
-                false => queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+            next = if batch.len() == BATCH_MAX {
+                None
+            } else if lingers && !batch.is_empty() {
+                queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+            } else {
+                queue.try_recv().ok()
             };
         }
         batch

@@ -64,7 +64,7 @@ impl Vfs {
             target.file.body().write(to_offset + done, data).await?;
             done += got;
         }
-        target.file.changed(self.clock.now());
+        self.has_changed(&target.file);
         Ok(done)
     }
 

@@ -124,15 +124,7 @@ impl Vfs {
     /// Makes the file, wherever it is, and opens it. Blocks.
     fn create_in(&self, caller: Caller, parent: Ino, name: &Name, mode: u16, how: OpenHow) -> Result<(Attr, Opened)> {
         let body = self.cache.new_dirty_now()?;
-        let named = self.name_body(caller, parent, name, mode & 0o7777, &body);
-        let looked_at = named.and_then(|file| match self.attr(file.ino) {
-            Ok(attr) => Ok((file, attr)),
-            Err(error) => {
-                self.opens.close(&file, true);
-                Err(error)
-            }
-        });
-        let (file, attr) = match looked_at {
+        let (file, attr) = match self.name_body(caller, parent, name, mode & 0o7777, &body) {
             Ok(made) => made,
             Err(error) => {
                 if let Err(error) = self.discard_body_now(&body) {
@@ -161,7 +153,7 @@ impl Vfs {
         name: &Name,
         perm: u16,
         body: &Arc<Body>,
-    ) -> Result<Arc<OpenFile>> {
+    ) -> Result<(Arc<OpenFile>, Attr)> {
         let staged = Staged {
             body: body.id().map(|id| id.to_string()).unwrap_or_default(),
             size: 0,
@@ -180,8 +172,7 @@ impl Vfs {
             true => process_of(caller.pid),
             false => NOBODY,
         };
-        let has_room = self.has_room();
-        let durability = match has_room {
+        let durability = match self.has_room() {
             true => Durability::Soon,
             false => Durability::Written,
         };
@@ -207,16 +198,21 @@ impl Vfs {
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
-        let waits = !has_room || !decided.seats.is_empty();
-        if waits {
-            // Not as long as it would wait for others.
-            drop(self.journal.write(Vec::new(), Durability::Written));
+        let written = match durability == Durability::Soon && decided.seats.is_empty() {
+            true => Ok(()),
+            false => {
+                // Not as long as it would wait for others.
+                drop(self.journal.write(Vec::new(), Durability::Written));
+                decided.wait_blocking(self)
+            }
+        };
+        match written.and_then(|()| self.attr(file.ino)) {
+            Ok(attr) => Ok((file, attr)),
+            Err(error) => {
+                self.opens.close(&file, true);
+                Err(error)
+            }
         }
-        if waits && let Err(error) = decided.wait_blocking(self) {
-            self.opens.close(&file, true);
-            return Err(error);
-        }
-        Ok(file)
     }
 
     /// The open file of an inode, counted as opened.

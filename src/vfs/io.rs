@@ -97,6 +97,13 @@ impl Vfs {
         });
     }
 
+    /// A program has changed bytes of an open file.
+    pub(super) fn has_changed(&self, file: &OpenFile) {
+        file.changed(self.clock.now());
+        // Near the end of the disk, what was cached may just have made room for that.
+        self.journal.renew_reserve();
+    }
+
     /// Writes all of `data`.
     pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
         let handle = self.handles.file(fh)?;
@@ -106,9 +113,7 @@ impl Vfs {
         let offset = end_for(&handle, offset).unwrap_or(offset);
         let len = data.len() as u32;
         file.body().write(offset, data).await?;
-        file.changed(self.clock.now());
-        // Near the end of the disk all writes come this way, and what was cached has just made room for this one.
-        self.journal.renew_reserve();
+        self.has_changed(file);
         Ok(len)
     }
 
@@ -122,7 +127,7 @@ impl Vfs {
         if !ready || !file.body().write_quickly(offset, data)? {
             return Ok(None);
         }
-        file.changed(self.clock.now());
+        self.has_changed(file);
         Ok(Some(data.len() as u32))
     }
 
@@ -214,7 +219,7 @@ impl Vfs {
         }
         self.begin_writing(&handle.file, Keep::All).await?;
         handle.file.body().allocate(disk_mode(how), offset, len).await?;
-        handle.file.changed(self.clock.now());
+        self.has_changed(&handle.file);
         Ok(())
     }
 
@@ -244,7 +249,7 @@ impl Vfs {
         let keep = if len == 0 { Keep::Nothing } else { Keep::All };
         self.begin_writing(file, keep).await?;
         file.body().truncate(len).await?;
-        file.changed(self.clock.now());
+        self.has_changed(file);
         Ok(())
     }
 

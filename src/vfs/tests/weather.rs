@@ -299,8 +299,6 @@ async fn what_is_saved_after_the_machine_has_slept_is_sent_as_soon_as_ever() {
     rig.settle().await;
     rig.clock.jump(Duration::from_secs(14 * 3600));
     rig.write("after.txt", b"two").await.expect("written");
-    for _ in 0..15 {
-        rig.pass(1).await;
-    }
+    rig.pass(15).await;
     assert_eq!(rig.stored()["/after.txt"], Some(b"two".to_vec()));
 }
