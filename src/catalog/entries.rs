@@ -8,7 +8,7 @@ use super::db::{Catalog, Result};
 use super::edges::{self, Item};
 use super::names::Bindings;
 use super::rows::{Change, Changed, Diff, FieldsWrite, Key, Node, id_of, load, save};
-use crate::model::{Entry, Ino, ItemId, Name, Timestamp};
+use crate::model::{ContentVersion, Entry, Ino, ItemId, Name, Timestamp};
 
 /// How long a removal is remembered: longer than any listing takes.
 const GONE_KEPT: Duration = Duration::from_secs(3600);
@@ -103,10 +103,17 @@ impl Catalog {
         })
     }
 
-    /// The item `old` is called `new` from now on; inode, names and children stay. Should `new` be known already (a
-    /// listing was quicker), that node gives way. `false` when `old` is unknown.
-    pub fn rekey(&self, old: &ItemId, new: &ItemId) -> Result<bool> {
-        self.write(|tx| rekey(tx, old, new))
+    /// The item `old` is called `new` from now on; inode, names and children stay, its version is `version` if one is given.
+    /// Should `new` be known already (a listing was quicker), that node gives way. `false` when `old` is unknown.
+    pub fn rekey(&self, old: &ItemId, new: &ItemId, version: Option<&ContentVersion>) -> Result<bool> {
+        self.write(|tx| {
+            let known = rekey(tx, old, new)?;
+            if known && let Some(version) = version {
+                tx.prepare_cached("UPDATE nodes SET version = ?2 WHERE id = ?1")?
+                    .execute((new.as_str(), version.as_str()))?;
+            }
+            Ok(known)
+        })
     }
 
     /// As [`Catalog::rekey`], for a store whose ids are paths: the ids of all known items below, in any namespace,

@@ -449,8 +449,11 @@ impl Vfs {
                 let rekey = Write::RekeyOriginal(old.clone(), entry.id.clone());
                 self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
             }
-            // The node goes over to its new id in one go: who looks meanwhile finds the one or the other.
-            self.catalog.rekey(old, &entry.id)?;
+            // The node goes over to its new id in one go: who looks meanwhile finds the one or the other. So does its version:
+            // under the new id nobody has the bytes of the old one. Where ids are paths a move leaves the version alone, and
+            // another one is what others have put there.
+            let version = (self.capabilities().ids != IdScheme::Path).then_some(&entry.version);
+            self.catalog.rekey(old, &entry.id, version)?;
             self.catalog.remove(old, now)?;
         }
         let mut names = self.names_for(entry)?;

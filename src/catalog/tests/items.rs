@@ -161,10 +161,15 @@ fn a_folder_whose_id_is_its_path_takes_everything_below_along() {
 fn a_new_id_that_a_listing_brought_first_gives_way() {
     let catalog = catalog();
     list(&catalog, &root(), 10, vec![file(1, "a", &[]), file(2, "b", &[])]);
-    assert!(catalog.rekey(&file_id(1), &file_id(2)).expect("rekey"));
+    assert!(
+        catalog
+            .rekey(&file_id(1), &file_id(2), Some(&ContentVersion::new("v9")))
+            .expect("rekey")
+    );
     let node = catalog.by_id(&file_id(2)).expect("query").expect("known");
     assert_eq!((node.ino, names(&catalog, &root())), (Ino(101), vec!["a".to_owned()]));
-    assert!(!catalog.rekey(&file_id(1), &file_id(3)).expect("rekey"));
+    assert_eq!(node.entry.version.as_str(), "v9");
+    assert!(!catalog.rekey(&file_id(1), &file_id(3), None).expect("rekey"));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use super::rig::all_stores;
+use crate::store::Capabilities;
 use crate::store::memory::Op;
-use crate::store::{Capabilities, Reads};
 
 use others::{Clash, Ours, Theirs};
 use run::Run;
@@ -453,8 +453,8 @@ async fn what_was_removed_while_it_was_written_to_is_gone_after_a_restart() {
 /// nobody's any more, and saw nothing of what was written to it afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_a_file_that_is_sent_anew_under_another_name_reads_on_in_it() {
-    for store in all_stores().into_iter().filter(|store| store.reads != Reads::Bundle) {
-        for _ in 0..2 {
+    for store in all_stores() {
+        for _ in 0..6 {
             let acts = vec![
                 Act::OthersMake(1),
                 Act::Rename(1, 0, false),
