@@ -204,7 +204,7 @@ impl Adapter {
     /// Gives back a handle that was opened after its program had been told EIO.
     pub(super) fn close_late(&self, opened: &Opened) {
         let (vfs, fh) = (self.vfs.clone(), opened.fh);
-        self.runtime.spawn(async move { vfs.release(fh).await });
+        self.runtime.spawn(async move { vfs.release_unheard(fh).await });
     }
 
     /// Decides how the kernel treats an opened file. `make` registers a file for passthrough.
@@ -224,10 +224,11 @@ impl Adapter {
         if opened.no_flush {
             flags |= FopenFlags::FOPEN_NOFLUSH;
         }
-        if opened.forgets
-            && let Some(notifier) = self.notifier.get()
-        {
-            notices::forget_attributes(notifier, ino);
+        if opened.forgets {
+            flags -= FopenFlags::FOPEN_KEEP_CACHE;
+            if let Some(notifier) = self.notifier.get() {
+                notices::forget_attributes(notifier, ino);
+            }
         }
         let past_cache = (flags - FopenFlags::FOPEN_KEEP_CACHE) | FopenFlags::FOPEN_DIRECT_IO;
         match self.modes.open(ino, opened.fh, writes, wish, make) {

@@ -52,6 +52,8 @@ impl Filesystem for Adapter {
             && config.set_max_stack_depth(self.stack_depth).is_ok()
         {
             self.modes.allow_passthrough();
+        } else {
+            self.vfs.passthrough_refused("the kernel does not offer it");
         }
         // An error carries the nearest value that is possible.
         if let Err(nearest) = config.set_max_write(WRITE_BYTES_MAX)

@@ -3,7 +3,8 @@
 //! Changes come from the VFS into a bounded queue that keeps each one once; a thread of its own sends them, because a
 //! notification may wait for a page or a folder that a request of ours holds. Nobody waits for that thread: a notice that
 //! finds the queue full is dropped, and the kernel learns of the change when its memory of the entry runs out. A notice about
-//! what programs are waiting for waits too ([`Underway`]), though not for ever.
+//! what programs are waiting for waits too ([`Underway`]), though not for ever. Only to forget attributes takes no lock that a
+//! request holds: an open of another version says so itself, before its answer.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;

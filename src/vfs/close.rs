@@ -35,6 +35,14 @@ impl Vfs {
         }
     }
 
+    /// The same of one of which the kernel has never heard.
+    pub async fn release_unheard(&self, fh: Fh) {
+        if let Ok(handle) = self.handles.file(fh) {
+            handle.forgets.lock().take();
+        }
+        self.release(fh).await;
+    }
+
     /// The same of one whose bytes are all safe; `None`: nothing is done, for more is to be done. Blocks.
     pub fn release_quickly(&self, fh: Fh) -> Option<()> {
         let Ok(handle) = self.handles.file(fh) else {

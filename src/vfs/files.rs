@@ -309,9 +309,11 @@ impl Vfs {
     async fn is_current(&self, file: &Arc<OpenFile>) -> Result<()> {
         let file = file.clone();
         self.blocking(move |vfs| {
-            let node = vfs.openable(file.ino)?;
-            match node.entry.as_deref().filter(|entry| file.is_other_version(entry)) {
-                Some(entry) if vfs.inode_for(file.ino, entry, vfs.clock.now())? != file.ino => Err(Error::Stale),
+            vfs.openable(file.ino)?;
+            let known = vfs.catalog.by_ino(file.ino)?;
+            match known.filter(|known| file.is_other_version(&known.entry)) {
+                Some(known) if vfs.inode_for(file.ino, &known.entry, known.stat_at)? != file.ino => Err(Error::Stale),
+                Some(_) | None if file.taken_by() == Some(TakenBy::Others) => Err(Error::Stale),
                 Some(_) | None => Ok(()),
             }
         })

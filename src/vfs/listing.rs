@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{Binding, Bindings, Change as Extent, Diff, Node as CatalogNode, merge};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Change, Durability, LocalAttr, Overlay, State, Unanswered, Write, reseat};
+use crate::journal::{Change, Durability, Guard, LocalAttr, Overlay, State, Unanswered, Write, reseat};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::IdScheme;
 
@@ -397,18 +397,28 @@ impl Vfs {
         let Some(open) = self.opens.get(ino) else {
             return Ok(ino);
         };
+        // Whoever has been here first holds the journal until the catalog has the new one.
+        let found =
+            |_: &Guard<'_>| -> Result<Ino> { Ok(self.catalog.by_id(&entry.id)?.map_or(ino, |known| known.ino)) };
+        let kept = || match open.taken_by() {
+            Some(TakenBy::Others) => found(&self.journal.lock()),
+            Some(TakenBy::Us) | None => Ok(ino),
+        };
         if !open.is_other_version(entry) {
-            return Ok(ino);
+            return kept();
         }
         let known = self.catalog.by_id(&entry.id)?;
         if known.is_some_and(|known| known.stat_at > at || !open.is_other_version(&merge(&known.entry, entry))) {
-            return Ok(ino);
+            return kept();
         }
         let (new, node) = (self.journal.allocate()?, self.node(ino).ok());
         let attr = node.as_ref().map(|node| self.attr_of(node));
         let shown = node.map(|node| self.places(&node)).transpose()?.unwrap_or_default();
         let ticket = {
             let mut guard = self.journal.lock();
+            if open.is_ghost() {
+                return found(&guard);
+            }
             // Decided in one go with the beginning of writing ([`Vfs::begin_writing`]), which comes before or after.
             if guard.overlay().get(ino).is_some_and(|c| c.staged.is_some()) {
                 // Our own bytes are being written: the commit will find the conflict.
@@ -434,10 +444,11 @@ impl Vfs {
                 uploader.reseat(ino, new);
             }
             self.vacated.lock().reseat(ino, new);
+            // Whoever finds the old inode stale, and looks the name up again, waits for this lock, and not for the disk.
+            self.catalog.set_ino(&entry.id, new)?;
             guard.commit(writes, Durability::Written)
         };
         ticket.wait_blocking()?;
-        self.catalog.set_ino(&entry.id, new)?;
         // The kernel has the names for the old inode, and would show that for as long as it remembers them.
         for place in shown {
             self.notice(Notice::Entry {
@@ -463,6 +474,7 @@ impl Vfs {
         }
         self.contents_changed.fetch_add(1, Ordering::SeqCst);
         for changed in changed {
+            self.kernel_knows.lock().pop(&changed.ino);
             if self.opens.get(changed.ino).is_some()
                 && let Some(node) = self.catalog.by_ino(changed.ino)?
             {

@@ -248,7 +248,11 @@ impl Inner {
         }
         match self.node(ino) {
             Ok(node) => Ok(self.attr_with(&node, open)),
-            Err(Error::Stale) => self.left_folders.lock().get(&ino).copied().ok_or(Error::Stale),
+            // An open file may have left the tree just now.
+            Err(Error::Stale) => open
+                .and_then(|open| open.ghost())
+                .or_else(|| self.left_folders.lock().get(&ino).copied())
+                .ok_or(Error::Stale),
             Err(error) => Err(error),
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Copying {
 struct State {
     body: Arc<Body>,
     version: Option<ContentVersion>,
+    /// What the version is called after a change of ours that is being taken in: the bytes are the same.
+    becoming: Option<ContentVersion>,
     handles: u32,
     writers: u32,
     writing: Writing,
@@ -95,6 +97,7 @@ impl OpenFile {
         let state = State {
             body,
             version,
+            becoming: None,
             handles: 0,
             writers: 0,
             writing: Writing::Not,
@@ -186,7 +189,14 @@ impl OpenFile {
     }
 
     pub fn set_version(&self, version: Option<ContentVersion>) {
-        self.state.lock().version = version;
+        let mut state = self.state.lock();
+        state.version = version;
+        state.becoming = None;
+    }
+
+    /// A change of ours gives its version another name: until [`Self::set_version`] it has both.
+    pub fn becomes(&self, version: ContentVersion) {
+        self.state.lock().becoming = Some(version);
     }
 
     pub fn copying(&self) -> Option<Copying> {
@@ -332,7 +342,11 @@ impl OpenFile {
     pub fn is_other_version(&self, entry: &Entry) -> bool {
         let state = self.state.lock();
         let clean = !state.body.is_dirty();
-        state.ghost.is_none() && clean && state.version.as_ref().is_some_and(|v| *v != entry.version)
+        let is_other = |version: &ContentVersion| *version != entry.version;
+        state.ghost.is_none()
+            && clean
+            && state.version.as_ref().is_some_and(is_other)
+            && state.becoming.as_ref().is_none_or(is_other)
     }
 }
 

@@ -251,10 +251,11 @@ impl Inner {
         let local = self.journal.attr(node.ino).unwrap_or_default();
         let entry = node.entry.as_deref();
         let staged = node.change.as_ref().and_then(|c| c.staged.as_ref());
-        let size = match &open {
-            Some(open) => open.size(),
-            None => None,
-        };
+        let size = open.as_ref().and_then(|open| match entry {
+            // The next version is on its way to an inode of its own.
+            Some(entry) if open.is_other_version(entry) => open.body().size(),
+            Some(_) | None => open.size(),
+        });
         let stored = || match (staged, entry) {
             (Some(staged), _) => staged.size,
             (None, Some(entry)) => entry.size.unwrap_or(0),

@@ -111,8 +111,8 @@ pub enum IoMode {
     FreshCache,
     /// Past the page cache (unknown size, or a processing file).
     Direct,
-    /// The kernel may read this complete file itself. If it cannot (no right, mode clash), the adapter calls
-    /// [`super::Vfs::passthrough_refused`] and opens as `KeepCache`.
+    /// The kernel may read this complete file itself. If it must not, the adapter calls [`super::Vfs::passthrough_refused`];
+    /// beside opens through the page cache it goes that way too.
     Passthrough(Arc<File>),
 }
 

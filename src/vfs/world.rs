@@ -1,6 +1,7 @@
 //! The tree and the bodies, as the uploader needs them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,8 +9,8 @@ use async_trait::async_trait;
 use crate::cache::{CacheError, Published};
 use crate::catalog::Bindings;
 use crate::journal::{
-    Change, Durability, Fingerprint, KnownItem, LocalAttr, NameBinding, Phase, Place, Source, Staged, State, World,
-    Write,
+    Change, Durability, Fingerprint, KnownItem, LocalAttr, NameBinding, Phase, Place, Source, Staged, State, Ticket,
+    World, Write,
 };
 use crate::model::{Checksum, Entry, Ino, ItemId, Kind, Name, Timestamp, hex};
 use crate::store::{Body, ErrorKind, IdScheme, StoreError};
@@ -254,18 +255,13 @@ impl World for Vfs {
         let (item, places) = (entry.clone(), places.to_vec());
         let gone = old.cloned();
         let sends = staged.is_some();
-        let before = self
+        let (before, known) = self
             .blocking(move |vfs| vfs.take_result(ino, &item, &places, gone.as_ref(), sends))
             .await
             .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
-        let is_another = |before: &Arc<Entry>| before.version != entry.version || before.id != entry.id;
-        let is_path = self.capabilities().ids == IdScheme::Path;
+        let is_another = |before: &Arc<Entry>| before.version != known.version || before.id != known.id;
         match before.filter(|before| !sends && is_another(before)) {
-            // A move by a path leaves the version alone: another is that of what has got the old path since.
-            Some(before)
-                if entry.has_other_bytes_than(&before)
-                    || is_path && old.is_some() && before.version != entry.version =>
-            {
+            Some(before) if self.is_theirs(entry, &before, old) => {
                 // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
                 let item = entry.clone();
                 self.blocking(move |vfs| vfs.inode_for(ino, &item, vfs.answered_now()))
@@ -274,12 +270,13 @@ impl World for Vfs {
             }
             Some(before) => {
                 // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
-                if let Err(error) = self.cache.rebind(&before.id, &before.version, entry).await {
+                if let Err(error) = self.cache.rebind(&before.id, &before.version, &known).await {
                     tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
                 }
             }
             None => {}
         }
+        let is_path = self.capabilities().ids == IdScheme::Path;
         let has_moved = old.filter(|_| entry.kind == Kind::Folder && is_path);
         if let Some(old) = has_moved
             && let Err(error) = self.cache.rekey(old, &entry.id).await
@@ -287,7 +284,7 @@ impl World for Vfs {
             tracing::debug!(id = %entry.id, "what is cached below a folder could not be kept: {error}");
         }
         if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
-            self.is_stored_as(&open, entry);
+            self.is_stored_as(&open, &known);
         }
         if !entry.parents.is_empty() {
             let now = self.clock.now();
@@ -427,7 +424,34 @@ impl Vfs {
         self.clock.now().plus(Duration::from_nanos(1))
     }
 
-    /// Takes a confirmed result into the catalog under the names that people see. Answers what was known before. Blocks.
+    /// Whether an answer to a change of ours that sent no bytes tells of bytes that others have sent. A move by a path leaves
+    /// the version alone: another is that of what has got the old path since.
+    fn is_theirs(&self, entry: &Entry, before: &Entry, old: Option<&ItemId>) -> bool {
+        let may_be_anothers = self.capabilities().ids == IdScheme::Path && old.is_some();
+        entry.has_other_bytes_than(before) || may_be_anothers && before.version != entry.version
+    }
+
+    /// The store calls an item otherwise from now on. Blocks.
+    fn take_new_id(&self, old: &ItemId, entry: &Entry, now: Timestamp) -> super::Result<()> {
+        if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
+            self.catalog.rekey_tree(old, &entry.id)?;
+            let rekey = Write::Rekey(old.clone(), entry.id.clone());
+            self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
+        } else if self.journal.original_of(old)?.is_some() {
+            let rekey = Write::RekeyOriginal(old.clone(), entry.id.clone());
+            self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
+        }
+        // The node goes over to its new id in one go: who looks meanwhile finds the one or the other. So does its version:
+        // under the new id nobody has the bytes of the old one. Where ids are paths a move leaves the version alone, and
+        // another one is what others have put there.
+        let version = (self.capabilities().ids != IdScheme::Path).then_some(&entry.version);
+        self.catalog.rekey(old, &entry.id, version)?;
+        self.catalog.remove(old, now)?;
+        Ok(())
+    }
+
+    /// Takes a confirmed result into the catalog under the names that people see. Answers what was known before, and what is
+    /// now. Blocks.
     fn take_result(
         &self,
         ino: Ino,
@@ -435,26 +459,18 @@ impl Vfs {
         places: &[Place],
         old: Option<&ItemId>,
         sends: bool,
-    ) -> super::Result<Option<Arc<Entry>>> {
+    ) -> super::Result<(Option<Arc<Entry>>, Arc<Entry>)> {
         let now = self.answered_now();
         let before = self.catalog.by_id(old.unwrap_or(&entry.id))?.map(|node| node.entry);
+        if let Some(open) = self.opens.get(ino)
+            && !before.as_ref().is_some_and(|before| self.is_theirs(entry, before, old))
+        {
+            open.becomes(entry.version.clone());
+        }
         let (mut bindings, mut misplaced) = (Vec::new(), Vec::new());
         if let Some(old) = old {
             bindings.extend(self.unbinding(old)?);
-            if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
-                self.catalog.rekey_tree(old, &entry.id)?;
-                let rekey = Write::Rekey(old.clone(), entry.id.clone());
-                self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
-            } else if self.journal.original_of(old)?.is_some() {
-                let rekey = Write::RekeyOriginal(old.clone(), entry.id.clone());
-                self.journal.write(vec![rekey], Durability::Written).wait_blocking()?;
-            }
-            // The node goes over to its new id in one go: who looks meanwhile finds the one or the other. So does its version:
-            // under the new id nobody has the bytes of the old one. Where ids are paths a move leaves the version alone, and
-            // another one is what others have put there.
-            let version = (self.capabilities().ids != IdScheme::Path).then_some(&entry.version);
-            self.catalog.rekey(old, &entry.id, version)?;
-            self.catalog.remove(old, now)?;
+            self.take_new_id(old, entry, now)?;
         }
         let mut names = self.names_for(entry)?;
         for place in places {
@@ -491,6 +507,13 @@ impl Vfs {
             true => self.catalog.put_sent(ino, entry, now, &names)?,
             false => self.catalog.put_entry(ino, entry, now, &names)?,
         };
+        // Who looked before that and opens after it looks again.
+        self.contents_changed.fetch_add(1, Ordering::SeqCst);
+        let is_it = |known: &Arc<Entry>| {
+            known.version == entry.version || before.as_ref().is_some_and(|before| before.version == known.version)
+        };
+        let known = self.catalog.by_id(&entry.id)?.map(|node| node.entry).filter(is_it);
+        let known = known.unwrap_or_else(|| Arc::new(entry.clone()));
         for (folder, place) in misplaced {
             self.catalog.invalidate_listing(&folder)?;
             self.notice(Notice::Entry {
@@ -507,7 +530,7 @@ impl Vfs {
             let keeps = sends || attr.version == before.as_ref().map(|before| before.version.clone());
             let attr = match entry.kind {
                 Kind::File if keeps => Some(LocalAttr {
-                    version: Some(entry.version.clone()),
+                    version: Some(known.version.clone()),
                     ..attr
                 }),
                 Kind::File => None,
@@ -518,13 +541,10 @@ impl Vfs {
             };
             bindings.extend(attr.map(|attr| Write::Attr(ino, Box::new(attr))));
         }
-        if bindings.is_empty() {
-            return Ok(before);
-        }
-        let ticket = guard.commit(bindings, Durability::Written);
+        let ticket = (!bindings.is_empty()).then(|| guard.commit(bindings, Durability::Written));
         drop(guard);
-        ticket.wait_blocking()?;
-        Ok(before)
+        ticket.map_or(Ok(()), Ticket::wait_blocking)?;
+        Ok((before, known))
     }
 
     /// What a person called an item that has another id from now on is not to be the name of what gets the old one. Blocks.

@@ -14,6 +14,14 @@ use crate::store::{Capabilities, CreateFile};
 use crate::vfs::opens::{Copying, OpenFile, TakenBy};
 use crate::vfs::{Error, OpenHow};
 
+/// A store that takes files in every folder.
+fn anywhere(capabilities: Capabilities) -> Capabilities {
+    Capabilities {
+        create_file: CreateFile::Anywhere,
+        ..capabilities
+    }
+}
+
 /// Between the journal's note of a new file and its being counted as open, the uploader took its writer for dead, and the
 /// file was parked although it was closed in the end.
 #[tokio::test(flavor = "multi_thread")]
@@ -49,10 +57,6 @@ async fn a_new_file_is_open_before_anybody_sees_it() {
 /// between, the item was known, so it was taken for another one, and a second copy was made.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_catalog_has_heard_of_is_not_made_again() {
-    let anywhere = |capabilities: Capabilities| Capabilities {
-        create_file: CreateFile::Anywhere,
-        ..capabilities
-    };
     for capabilities in [
         presets::whole(),
         presets::like_imagerelay(),
@@ -115,6 +119,78 @@ async fn who_joins_an_open_that_came_too_late_looks_again_too() {
     let size = rig.vfs.getattr(before, None).await.expect("still open").size;
     assert_eq!(size, 13, "what has it open ends where its own bytes end");
     rig.vfs.opens.close(&late, false);
+}
+
+/// A file that was sent anew under another name has another version from then on. Who opened it before the answer was taken in
+/// whole was taken for a reader of what others had made of it: the file left the tree for all who had it open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_opens_a_file_whose_rename_is_being_answered_opens_what_others_read() {
+    for round in 0..20 {
+        let rig = Rig::new(anywhere(presets::like_omeka())).await;
+        let remote = rig.store.remote();
+        remote.put(&remote.root(), "a.txt", &b"bytes"[..]).expect("put");
+        let attr = rig.at("a.txt").await.expect("there");
+        let fh = rig.vfs.open(ME, attr.ino, OpenHow::default()).await.expect("opens").fh;
+        let (vfs, stop) = (rig.vfs.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let others = tokio::spawn(async move {
+            while !stopped.load(Ordering::Relaxed) {
+                let opened = vfs.open(ME, attr.ino, OpenHow::default()).await.expect("not stale");
+                vfs.release(opened.fh).await;
+            }
+        });
+        rig.rename("a.txt", "b.txt").await.expect("renamed");
+        rig.settle().await;
+        stop.store(true, Ordering::Relaxed);
+        others.await.expect("no panic");
+        let now = rig.vfs.getattr(attr.ino, Some(fh)).await.expect("there");
+        assert_eq!(
+            (now.nlink, rig.at("b.txt").await.expect("there").ino),
+            (1, attr.ino),
+            "{round}"
+        );
+        rig.write("b.txt", b"later").await.expect("written");
+        assert_eq!(&rig.vfs.read(fh, 0, 10).await.expect("read")[..], b"later", "{round}");
+        rig.vfs.release(fh).await;
+    }
+}
+
+/// Two who find a new version at once give it one inode, and an open file ends where its own bytes end before that is so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_version_of_an_open_file_gets_one_inode_however_many_look() {
+    for _ in 0..20 {
+        let rig = Rig::new(presets::like_imagerelay()).await;
+        let remote = rig.store.remote();
+        let mut entry = remote.put(&remote.root(), "a.txt", &b"first version"[..]).expect("put");
+        let ino = rig.at("a.txt").await.expect("there").ino;
+        let fh = rig.vfs.open(ME, ino, OpenHow::default()).await.expect("opens").fh;
+        rig.clock.advance(Duration::from_secs(100));
+        remote.write(&entry.id, &b"second"[..]).expect("written");
+        entry = rig.store.shared().stat(&entry.id).await.expect("there");
+        let names = rig.vfs.names_for(&entry).expect("names");
+        let now = rig.vfs.clock.now();
+        rig.vfs.catalog.put_entry(ino, &entry, now, &names).expect("put");
+        assert_eq!(rig.vfs.getattr(ino, Some(fh)).await.expect("open").size, 13);
+        let look = || {
+            let (vfs, entry) = (rig.vfs.clone(), entry.clone());
+            tokio::task::spawn_blocking(move || vfs.inode_for(ino, &entry, now).expect("an inode"))
+        };
+        let looks = [look(), look(), look()];
+        let mut found = Vec::new();
+        for look in looks {
+            found.push(look.await.expect("no panic"));
+        }
+        let shown = rig.at("a.txt").await.expect("there");
+        assert!(
+            found.iter().all(|found| *found == shown.ino && *found != ino),
+            "{found:?}"
+        );
+        assert_eq!(
+            (shown.size, rig.vfs.getattr(ino, Some(fh)).await.expect("open").size),
+            (6, 13)
+        );
+        rig.vfs.release(fh).await;
+    }
 }
 
 /// A file left the tree between the look at whether it is still there and the first change of its bytes: that would have
