@@ -295,13 +295,19 @@ impl Filesystem for Adapter {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let operation = self.operation("write", convert::ino(ino));
         let answer = |reply: ReplyWrite, written| reply.written(written);
+        if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
+            let work = async move { vfs.write_mapped(fh.0, offset, data).await };
+            self.serve(req, operation, reply, work, answer);
+            return;
+        }
         // The bytes are only copied where they go on to another thread.
         let owned = || {
             let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));

@@ -15,7 +15,7 @@ use super::handles::FileHandle;
 use super::opens::{OpenFile, TakenBy, Writing};
 use super::vfs::Vfs;
 use super::who::{are_apart, is_killed};
-use super::{Allocate, Caller, Commit, Error, Fh, Result, SeekFor};
+use super::{Allocate, Caller, Commit, Error, Fh, Notice, Result, SeekFor};
 
 /// Whether a failed read says that the entry is out of date: other bytes, not there yet, or gone.
 fn speaks_of_another_version(error: &CacheError) -> bool {
@@ -30,10 +30,11 @@ fn speaks_of_another_version(error: &CacheError) -> bool {
 }
 
 /// Where an append goes when that is not where the kernel takes the end to be: it has no size of a file of which the store
-/// does not tell one.
+/// does not tell one, and for a moment that of an older version of one that others have changed. Past the page cache, the parts
+/// of one append may come in any order.
 fn end_for(handle: &FileHandle, offset: u64) -> Option<u64> {
     let end = handle.file.body().size().filter(|_| handle.how.append);
-    end.filter(|end| offset < *end)
+    end.filter(|end| offset < *end || offset > *end && !handle.how.direct)
 }
 
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
@@ -104,13 +105,33 @@ impl Vfs {
         self.journal.renew_reserve();
     }
 
-    /// Writes all of `data`.
+    /// Writes all of `data`: to the end through a handle that appends, wherever the kernel takes that to be.
     pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
+        self.write_where(fh, offset, data, end_for).await
+    }
+
+    /// Writes what was changed in a mapping. That knows its place; the handle is only one of those that may write.
+    pub async fn write_mapped(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
+        self.write_where(fh, offset, data, |_, _| None).await
+    }
+
+    async fn write_where(
+        &self,
+        fh: Fh,
+        offset: u64,
+        data: Bytes,
+        end_for: impl FnOnce(&FileHandle, u64) -> Option<u64>,
+    ) -> Result<u32> {
         let handle = self.handles.file(fh)?;
         let file = &handle.file;
         self.check_size(offset.saturating_add(data.len() as u64))?;
         self.begin_writing(file, Keep::All).await?;
+        let told = offset;
         let offset = end_for(&handle, offset).unwrap_or(offset);
+        if offset < told {
+            // The kernel has the bytes in the wrong pages.
+            self.notice(Notice::Content { ino: file.ino });
+        }
         let len = data.len() as u32;
         file.body().write(offset, data).await?;
         self.has_changed(file);

@@ -447,6 +447,29 @@ P";
     );
 }
 
+/// What a map writes goes where it is in the map, also where the descriptor that it was made with appends: it was appended.
+#[test]
+fn a_map_of_a_file_opened_for_appending_writes_in_its_place() {
+    let (_world, mount) = mounted();
+    put(&mount.at("m.bin"), vec![b'.'; 10_000]);
+    mount.sync();
+    let script = "python3 - <<'P'
+import mmap
+with open('m.bin', 'rb+') as other, open('m.bin', 'ab+') as file:
+    with mmap.mmap(file.fileno(), 10_000) as view:
+        view[:5] = b'hello'
+        view.flush()
+        file.write(b'more')
+        file.flush()
+        view[5:7] = b', '
+data = open('m.bin', 'rb').read()
+assert data == b'hello, ' + b'.' * 9993 + b'more', (len(data), data[:10], data[-10:])
+P";
+    shell(&mount.path(), script);
+    mount.sync();
+    assert_eq!(shell(&mount.path(), "head -c 7 m.bin; tail -c 4 m.bin"), "hello, more");
+}
+
 /// A private map is the program's own: nothing of it reaches the file, or the store.
 #[test]
 fn a_private_map_changes_nothing() {

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::rig::{ME, Rig, name};
 use crate::journal::UploaderConfig;
 use crate::model::{Availability, Ino};
@@ -240,6 +242,34 @@ async fn what_the_kernel_knows_of_an_older_version_is_forgotten_by_every_open_un
             rig.vfs.release(fh).await;
         }
     }
+}
+
+/// Others had made the file shorter, and the kernel did not know yet: what a program appended came behind a gap of zeros. What
+/// is written back from a mapping has its place, also where the handle appends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_comes_to_the_end_wherever_the_kernel_takes_it_to_be() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let remote = rig.store.remote();
+    let entry = remote
+        .put(&remote.root(), "log.txt", &b"a long first version"[..])
+        .expect("put");
+    let old = rig.at("log.txt").await.expect("there");
+    rig.clock.advance(Duration::from_secs(100));
+    remote.write(&entry.id, &b"short;"[..]).expect("written");
+    rig.vfs.refresh("/").await.expect("refreshed");
+    let how = OpenHow {
+        write: true,
+        append: true,
+        ..OpenHow::default()
+    };
+    let fh = rig.vfs.open(ME, old.ino, how).await.expect("opens").fh;
+    for (at, more) in [(old.size, "more"), (old.size + 4, ".")] {
+        rig.vfs.write(fh, at, Bytes::from(more)).await.expect("written");
+    }
+    rig.vfs.write_mapped(fh, 0, Bytes::from("S")).await.expect("written");
+    rig.vfs.flush(ME, fh).await.expect("flush");
+    rig.vfs.release(fh).await;
+    assert_eq!(rig.read("log.txt").await.expect("read"), b"Short;more.");
 }
 
 /// Lets time pass in small steps, so that what waits for it can go on in between.
