@@ -219,16 +219,15 @@ impl Adapter {
             IoMode::KeepCache => (Wish::Cached, FopenFlags::FOPEN_KEEP_CACHE),
             IoMode::FreshCache => (Wish::Cached, FopenFlags::empty()),
             IoMode::Direct => (Wish::Direct, FopenFlags::empty()),
-            IoMode::Passthrough(file) => (Wish::Passthrough(file), FopenFlags::FOPEN_KEEP_CACHE),
+            IoMode::Passthrough(file) => (Wish::Passthrough(file), FopenFlags::empty()),
         };
         if opened.no_flush {
             flags |= FopenFlags::FOPEN_NOFLUSH;
         }
-        if opened.forgets {
-            flags -= FopenFlags::FOPEN_KEEP_CACHE;
-            if let Some(notifier) = self.notifier.get() {
-                notices::forget_attributes(notifier, ino);
-            }
+        if opened.forgets
+            && let Some(notifier) = self.notifier.get()
+        {
+            notices::forget_attributes(notifier, ino);
         }
         let past_cache = (flags - FopenFlags::FOPEN_KEEP_CACHE) | FopenFlags::FOPEN_DIRECT_IO;
         match self.modes.open(ino, opened.fh, writes, wish, make) {

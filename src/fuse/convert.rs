@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{Errno, FileAttr, FileType, FopenFlags, INodeNo, OpenFlags, RenameFlags, Request, TimeOrNow};
+use fuser::{Errno, FileAttr, FileType, FopenFlags, INodeNo, OpenFlags, RenameFlags, Request, TimeOrNow, WriteFlags};
 
 use crate::model::{Ino, Kind, Name, NameError, Timestamp};
-use crate::vfs::{Allocate, Attr, Caller, OpenHow, RenameMode, SeekFor, SetTime, SetXattrMode, is_virtual};
+use crate::vfs::{Aim, Allocate, Attr, Caller, OpenHow, RenameMode, SeekFor, SetTime, SetXattrMode, is_virtual};
 
 /// How long the kernel may answer from its own memory. What changes before that is pushed by [`super::notices`].
 pub const TTL: Duration = Duration::from_secs(60);
@@ -147,6 +147,16 @@ pub fn open_how(flags: OpenFlags) -> OpenHow {
     }
 }
 
+/// Where a write goes. What is written back from a mapping has its place; its handle is only one of those that may write.
+pub fn aim(flags: OpenFlags, write: WriteFlags) -> Aim {
+    let has = |flag: i32| flags.0 & flag != 0;
+    match has(libc::O_APPEND) && !write.contains(WriteFlags::FUSE_WRITE_CACHE) {
+        true if has(libc::O_DIRECT) => Aim::EndInParts,
+        true => Aim::End,
+        false => Aim::Offset,
+    }
+}
+
 /// What `renameat2` asks for; anything we do not know is EINVAL.
 pub fn rename_mode(flags: RenameFlags) -> Result<RenameMode, Errno> {
     if flags.is_empty() {
@@ -201,6 +211,17 @@ pub fn ino(ino: INodeNo) -> Ino {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_back_from_a_mapping_never_goes_to_the_end() {
+        let aimed = |flags, write| aim(OpenFlags(flags), write);
+        let (program, mapping) = (WriteFlags::empty(), WriteFlags::FUSE_WRITE_CACHE);
+        assert_eq!(aimed(libc::O_RDWR, program), Aim::Offset);
+        assert_eq!(aimed(libc::O_RDWR | libc::O_APPEND, program), Aim::End);
+        assert_eq!(aimed(libc::O_RDWR | libc::O_APPEND, mapping), Aim::Offset);
+        let direct = libc::O_WRONLY | libc::O_APPEND | libc::O_DIRECT;
+        assert_eq!(aimed(direct, program), Aim::EndInParts);
+    }
 
     #[test]
     fn names_are_refused_with_the_errno_that_programs_expect() {

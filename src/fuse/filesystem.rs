@@ -296,35 +296,28 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let operation = self.operation("write", convert::ino(ino));
         let answer = |reply: ReplyWrite, written| reply.written(written);
-        if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
-            let work = async move { vfs.write_mapped(fh.0, offset, data).await };
-            self.serve(req, operation, reply, work, answer);
-            return;
-        }
+        let aim = convert::aim(flags, write_flags);
         // The bytes are only copied where they go on to another thread.
         let owned = || {
             let (vfs, data) = (self.vfs.clone(), self.buffers.copy(data));
-            (
-                vfs.clone(),
-                data.clone(),
-                async move { vfs.write(fh.0, offset, data).await },
-            )
+            (vfs.clone(), data.clone(), async move {
+                vfs.write(fh.0, offset, data, aim).await
+            })
         };
         match self.here(self.programs.remembered(req.pid()).unwrap_or_default()) {
-            Some(here) => here.run(|| match self.vfs.write_quickly(fh.0, offset, data).transpose() {
+            Some(here) => here.run(|| match self.vfs.write_quickly(fh.0, offset, data, aim).transpose() {
                 Some(done) => operation.finish(reply, done, answer),
                 None => self.serve(req, operation, reply, owned().2, answer),
             }),
             None => {
                 let (vfs, bytes, work) = owned();
-                let quick = move || vfs.write_quickly(fh.0, offset, &bytes);
+                let quick = move || vfs.write_quickly(fh.0, offset, &bytes, aim);
                 self.serve_quickly(req, operation, reply, quick, work, answer, drop);
             }
         }

@@ -48,7 +48,7 @@ impl Vfs {
             return Err(error);
         }
         let (io, forgets) = self.io_mode(&file, how).await;
-        let version = file.version().filter(|_| forgets);
+        let version = file.version().filter(|_| !matches!(io, IoMode::KeepCache));
         let fh = self.handles.add_file(file, how, caller.pid, version);
         Ok(Opened {
             fh,
@@ -194,7 +194,8 @@ impl Vfs {
             let file = d
                 .vfs
                 .opens
-                .open(ino, true, now, || OpenFile::new(ino, body.clone(), None));
+                .open(ino, true, now, || Some(OpenFile::new(ino, body.clone(), None)))
+                .ok_or(Error::Stale)?;
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
@@ -263,11 +264,17 @@ impl Vfs {
                 upto: size,
             }
         });
-        let file = self.opens.open(ino, for_writing, self.clock.now(), || {
-            let file = OpenFile::new(ino, body, version);
-            file.set_copying(copying);
-            file
+        let looked_up = self.opens.open(ino, for_writing, self.clock.now(), || {
+            let is_so_still = self.contents_changed.load(Ordering::SeqCst) == contents;
+            is_so_still.then(|| {
+                let file = OpenFile::new(ino, body, version);
+                file.set_copying(copying);
+                file
+            })
         });
+        let Some(file) = looked_up else {
+            return Box::pin(self.open_file(ino, for_writing)).await;
+        };
         self.follow_own_upload(&file, &node).await?;
         // Also who joins an open that came too late must not take its bytes for those that it has looked up.
         let is_other = |entry| file.is_other_version(entry);
@@ -310,11 +317,12 @@ impl Vfs {
         let file = file.clone();
         self.blocking(move |vfs| {
             vfs.openable(file.ino)?;
-            let known = vfs.catalog.by_ino(file.ino)?;
-            match known.filter(|known| file.is_other_version(&known.entry)) {
-                Some(known) if vfs.inode_for(file.ino, &known.entry, known.stat_at)? != file.ino => Err(Error::Stale),
-                Some(_) | None if file.taken_by() == Some(TakenBy::Others) => Err(Error::Stale),
-                Some(_) | None => Ok(()),
+            if let Some(known) = vfs.catalog.by_ino(file.ino)? {
+                vfs.inode_for(file.ino, &known.entry, known.stat_at)?;
+            }
+            match file.taken_by() {
+                Some(TakenBy::Others) => Err(Error::Stale),
+                Some(TakenBy::Us) | None => Ok(()),
             }
         })
         .await
@@ -390,8 +398,8 @@ impl Vfs {
         Ok(self.cache.discard_now(body)?)
     }
 
-    /// How the kernel is to treat a file that was opened, and whether it may remember anything of another version: the word
-    /// that this is old comes through a queue, and a program may be faster.
+    /// How the kernel is to treat a file that was opened, and whether it may remember attributes of another version: the word
+    /// that those are old comes through a queue, and a program may be faster.
     async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> (IoMode, bool) {
         let body = file.body();
         let Some(size) = body.size() else {
@@ -400,7 +408,10 @@ impl Vfs {
         let Some(version) = file.version().filter(|_| !body.is_dirty()) else {
             return (IoMode::KeepCache, false);
         };
-        let forgets = self.kernel_knows.lock().get(&file.ino) != Some(&version);
+        let is_changing = self.contents_changing.load(Ordering::SeqCst) > 0;
+        let known = self.kernel_knows.lock().get(&file.ino).cloned();
+        let is_it = known.as_ref().is_some_and(|known| known.as_ref() == Some(&version));
+        let forgets = is_changing || known.is_some() && !is_it;
         // What the store is to copy has its bytes in another file, which may be written to.
         let is_its_own = file.copying().is_none();
         let may_pass = self.passthrough.load(Ordering::Relaxed) && is_its_own && !how.write && !how.direct;
@@ -412,9 +423,9 @@ impl Vfs {
         {
             return (IoMode::Passthrough(backing), forgets);
         }
-        match forgets {
-            true => (IoMode::FreshCache, true),
-            false => (IoMode::KeepCache, false),
+        match is_it && !forgets {
+            true => (IoMode::KeepCache, false),
+            false => (IoMode::FreshCache, forgets),
         }
     }
 
@@ -428,7 +439,7 @@ impl Vfs {
         let mut known = self.kernel_knows.lock();
         let is_of_it = !file.is_ghost() && !file.body().is_dirty() && file.version().as_ref() == Some(&version);
         if is_of_it {
-            known.put(file.ino, version);
+            known.put(file.ino, Some(version));
         }
     }
 

@@ -17,10 +17,12 @@ use super::{DirEntry, Error, Fh, OpenHow, Result};
 pub(super) struct FileHandle {
     pub file: Arc<OpenFile>,
     pub how: OpenHow,
+    /// When it was opened nobody knew how long the file is: for the kernel it is empty.
+    pub sizeless: bool,
     pub reader: Reader,
     /// The thread that opened it.
     pub opener: u32,
-    /// The version that the kernel has to forget others for, until it goes on with this handle: it has by then.
+    /// The version for which the kernel drops what it has of others, until it goes on with this handle: it has by then.
     pub forgets: Mutex<Option<ContentVersion>>,
 }
 
@@ -46,12 +48,13 @@ impl Handles {
     }
 
     pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow, opener: u32, forgets: Option<ContentVersion>) -> Fh {
-        let fh = self.fresh();
+        let (fh, sizeless) = (self.fresh(), file.body().size().is_none());
         self.files.lock().insert(
             fh,
             Arc::new(FileHandle {
                 file,
                 how,
+                sizeless,
                 reader: Reader::new(),
                 opener,
                 forgets: Mutex::new(forgets),

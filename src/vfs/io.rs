@@ -15,7 +15,7 @@ use super::handles::FileHandle;
 use super::opens::{OpenFile, TakenBy, Writing};
 use super::vfs::Vfs;
 use super::who::{are_apart, is_killed};
-use super::{Allocate, Caller, Commit, Error, Fh, Notice, Result, SeekFor};
+use super::{Aim, Allocate, Caller, Commit, Error, Fh, Notice, Result, SeekFor};
 
 /// Whether a failed read says that the entry is out of date: other bytes, not there yet, or gone.
 fn speaks_of_another_version(error: &CacheError) -> bool {
@@ -29,14 +29,18 @@ fn speaks_of_another_version(error: &CacheError) -> bool {
     }
 }
 
-/// Where an append goes when that is not where the kernel takes the end to be: it has no size of a file of which the store
-/// does not tell one, and for a moment that of an older version of one that others have changed. Past the page cache, the parts
-/// of one append may come in any order.
-fn end_for(handle: &FileHandle, offset: u64) -> Option<u64> {
-    let end = handle.file.body().size().filter(|_| handle.how.append);
-    end.filter(|end| offset < *end || offset > *end && !handle.how.direct)
+/// Where a write goes that the kernel sends to `offset`.
+fn aimed(handle: &FileHandle, offset: u64, aim: Aim) -> u64 {
+    let end = || handle.file.body().size().unwrap_or(offset);
+    match aim {
+        Aim::End => end(),
+        Aim::EndInParts if handle.sizeless => offset.max(end()),
+        Aim::EndInParts | Aim::Offset => offset,
+    }
 }
 
+/// The least that the kernel keeps of a file.
+const PAGE_BYTES: u64 = 4096;
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Who has kept a file open for writing so long keeps it open while it is on the screen: its fsync is the end of a save.
@@ -105,51 +109,37 @@ impl Vfs {
         self.journal.renew_reserve();
     }
 
-    /// Writes all of `data`: to the end through a handle that appends, wherever the kernel takes that to be.
-    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
-        self.write_where(fh, offset, data, end_for).await
-    }
-
-    /// Writes what was changed in a mapping. That knows its place; the handle is only one of those that may write.
-    pub async fn write_mapped(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
-        self.write_where(fh, offset, data, |_, _| None).await
-    }
-
-    async fn write_where(
-        &self,
-        fh: Fh,
-        offset: u64,
-        data: Bytes,
-        end_for: impl FnOnce(&FileHandle, u64) -> Option<u64>,
-    ) -> Result<u32> {
+    /// Writes all of `data`.
+    pub async fn write(&self, fh: Fh, offset: u64, data: Bytes, aim: Aim) -> Result<u32> {
         let handle = self.handles.file(fh)?;
-        let file = &handle.file;
-        self.check_size(offset.saturating_add(data.len() as u64))?;
+        let (file, len) = (&handle.file, data.len() as u64);
+        self.check_size(aimed(&handle, offset, aim).saturating_add(len))?;
         self.begin_writing(file, Keep::All).await?;
-        let told = offset;
-        let offset = end_for(&handle, offset).unwrap_or(offset);
-        if offset < told {
-            // The kernel has the bytes in the wrong pages.
-            self.notice(Notice::Content { ino: file.ino });
-        }
-        let len = data.len() as u32;
-        file.body().write(offset, data).await?;
-        self.has_changed(file);
-        Ok(len)
+        let at = aimed(&handle, offset, aim);
+        file.body().write(at, data).await?;
+        self.has_written(file, offset, at, len);
+        Ok(len as u32)
     }
 
     /// The same into a file that is being written already, with room on the disk; `None` where more is to be done. Blocks.
-    pub fn write_quickly(&self, fh: Fh, offset: u64, data: &[u8]) -> Result<Option<u32>> {
+    pub fn write_quickly(&self, fh: Fh, offset: u64, data: &[u8], aim: Aim) -> Result<Option<u32>> {
         let handle = self.handles.file(fh)?;
-        let file = &handle.file;
-        self.check_size(offset.saturating_add(data.len() as u64))?;
-        let is_here = end_for(&handle, offset).is_none();
-        let ready = file.writing() == Writing::Dirty && file.copying().is_none() && is_here;
-        if !ready || !file.body().write_quickly(offset, data)? {
+        let (file, len, at) = (&handle.file, data.len() as u64, aimed(&handle, offset, aim));
+        self.check_size(at.saturating_add(len))?;
+        let ready = file.writing() == Writing::Dirty && file.copying().is_none();
+        if !ready || !file.body().write_quickly(at, data)? {
             return Ok(None);
         }
+        self.has_written(file, offset, at, len);
+        Ok(Some(len as u32))
+    }
+
+    fn has_written(&self, file: &OpenFile, told: u64, at: u64, len: u64) {
         self.has_changed(file);
-        Ok(Some(data.len() as u32))
+        if at != told && len >= PAGE_BYTES {
+            // The kernel keeps whole pages of that, and takes them to be elsewhere.
+            self.notice(Notice::Content { ino: file.ino });
+        }
     }
 
     /// As [`Vfs::flush`], where the bytes are all here and nothing but this machine's disk is waited for. Blocks.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::catalog::{Binding, Bindings, Change as Extent, Diff, Node as CatalogNode, merge};
 use crate::http::{Class, Context, current_context, with_context};
-use crate::journal::{Change, Durability, Guard, LocalAttr, Overlay, State, Unanswered, Write, reseat};
+use crate::journal::{Change, Durability, LocalAttr, Overlay, State, Unanswered, Write, reseat};
 use crate::model::{Entry, Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::IdScheme;
 
@@ -299,6 +299,7 @@ impl Vfs {
             kept.extend(sheltering);
             (names, settled, kept)
         };
+        let _changing = self.changing();
         let diff = self
             .catalog
             .put_listing(id, began, rows, &|item| kept.contains(item), &names)?;
@@ -397,11 +398,9 @@ impl Vfs {
         let Some(open) = self.opens.get(ino) else {
             return Ok(ino);
         };
-        // Whoever has been here first holds the journal until the catalog has the new one.
-        let found =
-            |_: &Guard<'_>| -> Result<Ino> { Ok(self.catalog.by_id(&entry.id)?.map_or(ino, |known| known.ino)) };
+        // Whoever has been here first told the catalog before.
         let kept = || match open.taken_by() {
-            Some(TakenBy::Others) => found(&self.journal.lock()),
+            Some(TakenBy::Others) => Ok(self.catalog.by_id(&entry.id)?.map_or(ino, |known| known.ino)),
             Some(TakenBy::Us) | None => Ok(ino),
         };
         if !open.is_other_version(entry) {
@@ -414,14 +413,19 @@ impl Vfs {
         let (new, node) = (self.journal.allocate()?, self.node(ino).ok());
         let attr = node.as_ref().map(|node| self.attr_of(node));
         let shown = node.map(|node| self.places(&node)).transpose()?.unwrap_or_default();
+        let seating = self.seating.lock();
+        if open.is_ghost() {
+            return kept();
+        }
+        // Before the old inode is stale: who then looks the name up again is to find the new one.
+        self.catalog.set_ino(&entry.id, new)?;
         let ticket = {
             let mut guard = self.journal.lock();
-            if open.is_ghost() {
-                return found(&guard);
-            }
             // Decided in one go with the beginning of writing ([`Vfs::begin_writing`]), which comes before or after.
             if guard.overlay().get(ino).is_some_and(|c| c.staged.is_some()) {
+                drop(guard);
                 // Our own bytes are being written: the commit will find the conflict.
+                self.catalog.set_ino(&entry.id, ino)?;
                 return Ok(ino);
             }
             open.detach(attr, TakenBy::Others);
@@ -444,10 +448,9 @@ impl Vfs {
                 uploader.reseat(ino, new);
             }
             self.vacated.lock().reseat(ino, new);
-            // Whoever finds the old inode stale, and looks the name up again, waits for this lock, and not for the disk.
-            self.catalog.set_ino(&entry.id, new)?;
             guard.commit(writes, Durability::Written)
         };
+        drop(seating);
         ticket.wait_blocking()?;
         // The kernel has the names for the old inode, and would show that for as long as it remembers them.
         for place in shown {
@@ -461,8 +464,15 @@ impl Vfs {
 
     /// Takes news of one item, as a `stat` or a mutation told it. Blocks.
     pub(super) fn take_entry(&self, ino: Ino, entry: &Entry, at: Timestamp, names: &LocalNames) -> Result<()> {
+        let _changing = self.changing();
         let diff = self.catalog.put_entry(ino, entry, at, names)?;
         self.tell_kernel(&diff)
+    }
+
+    /// Until this is dropped, what the catalog has of any file may be newer than what the kernel has been told.
+    pub(super) fn changing(&self) -> Changing<'_> {
+        self.contents_changing.fetch_add(1, Ordering::SeqCst);
+        Changing(&self.contents_changing)
     }
 
     /// Gives an inode of its own to each new version whose file was opened as the old one while the catalog was written:
@@ -474,7 +484,6 @@ impl Vfs {
         }
         self.contents_changed.fetch_add(1, Ordering::SeqCst);
         for changed in changed {
-            self.kernel_knows.lock().pop(&changed.ino);
             if self.opens.get(changed.ino).is_some()
                 && let Some(node) = self.catalog.by_ino(changed.ino)?
             {
@@ -615,6 +624,15 @@ impl Vfs {
             .collect();
         let guard = self.journal.lock();
         LocalNames::of(self, guard.overlay(), &parents)
+    }
+}
+
+/// See [`Vfs::changing`].
+pub(super) struct Changing<'a>(&'a AtomicU64);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

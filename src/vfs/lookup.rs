@@ -248,9 +248,12 @@ impl Inner {
         }
         match self.node(ino) {
             Ok(node) => Ok(self.attr_with(&node, open)),
-            // An open file may have left the tree just now.
             Err(Error::Stale) => open
-                .and_then(|open| open.ghost())
+                .and_then(|open| {
+                    // It has left the tree just now, or is about to.
+                    drop(self.seating.lock());
+                    open.ghost()
+                })
                 .or_else(|| self.left_folders.lock().get(&ino).copied())
                 .ok_or(Error::Stale),
             Err(error) => Err(error),

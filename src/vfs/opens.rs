@@ -1,6 +1,7 @@
 //! Open files: one body per inode, however many handles.
 
 use std::collections::HashMap;
+use std::collections::hash_map;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(super) struct Copying {
 struct State {
     body: Arc<Body>,
     version: Option<ContentVersion>,
-    /// What the version is called after a change of ours that is being taken in: the bytes are the same.
+    /// What the version is called after a change of ours that is being taken in, see [`Opens::becomes`].
     becoming: Option<ContentVersion>,
     handles: u32,
     writers: u32,
@@ -189,14 +190,11 @@ impl OpenFile {
     }
 
     pub fn set_version(&self, version: Option<ContentVersion>) {
-        let mut state = self.state.lock();
-        state.version = version;
-        state.becoming = None;
+        self.state.lock().version = version;
     }
 
-    /// A change of ours gives its version another name: until [`Self::set_version`] it has both.
-    pub fn becomes(&self, version: ContentVersion) {
-        self.state.lock().becoming = Some(version);
+    fn set_becoming(&self, becoming: Option<ContentVersion>) {
+        self.state.lock().becoming = becoming;
     }
 
     pub fn copying(&self) -> Option<Copying> {
@@ -358,44 +356,79 @@ fn count_close(files: &mut HashMap<Ino, Arc<OpenFile>>, file: &Arc<OpenFile>, fo
     closed
 }
 
+#[derive(Default)]
+struct Table {
+    files: HashMap<Ino, Arc<OpenFile>>,
+    /// What the versions of these inodes are called after changes of ours that are being taken in.
+    becoming: HashMap<Ino, ContentVersion>,
+}
+
 /// All open files.
 #[derive(Default)]
-pub(super) struct Opens(Mutex<HashMap<Ino, Arc<OpenFile>>>);
+pub(super) struct Opens(Mutex<Table>);
 
 impl Opens {
     pub fn get(&self, ino: Ino) -> Option<Arc<OpenFile>> {
-        self.0.lock().get(&ino).cloned()
+        self.0.lock().files.get(&ino).cloned()
     }
 
-    /// The open file of an inode, counted as opened; made when there is none.
-    pub fn open(&self, ino: Ino, for_writing: bool, now: Timestamp, make: impl FnOnce() -> OpenFile) -> Arc<OpenFile> {
-        let mut files = self.0.lock();
-        let file = files.entry(ino).or_insert_with(|| Arc::new(make())).clone();
-        file.opened(for_writing, now);
-        file
-    }
-
-    /// The open file of an inode, counted as opened, if there is one.
-    pub fn join(&self, ino: Ino, for_writing: bool, now: Timestamp) -> Option<Arc<OpenFile>> {
-        let files = self.0.lock();
-        let file = files.get(&ino)?.clone();
+    /// The open file of an inode, counted as opened; made by `make` when there is none. `None`: that knows of no such file any
+    /// more. Decided in one go, so that a change of ours that is being taken in is told before or after.
+    pub fn open(
+        &self,
+        ino: Ino,
+        for_writing: bool,
+        now: Timestamp,
+        make: impl FnOnce() -> Option<OpenFile>,
+    ) -> Option<Arc<OpenFile>> {
+        let mut table = self.0.lock();
+        let Table { files, becoming } = &mut *table;
+        let file = match files.entry(ino) {
+            hash_map::Entry::Occupied(known) => known.get().clone(),
+            hash_map::Entry::Vacant(vacant) => {
+                let file = make()?;
+                file.set_becoming(becoming.get(&ino).cloned());
+                vacant.insert(Arc::new(file)).clone()
+            }
+        };
         file.opened(for_writing, now);
         Some(file)
     }
 
+    /// The open file of an inode, counted as opened, if there is one.
+    pub fn join(&self, ino: Ino, for_writing: bool, now: Timestamp) -> Option<Arc<OpenFile>> {
+        let table = self.0.lock();
+        let file = table.files.get(&ino)?.clone();
+        file.opened(for_writing, now);
+        Some(file)
+    }
+
+    /// A change of ours is giving the version of `ino` another name, or (`None`) that has been taken in: until then who has it
+    /// open, or opens it, has both versions.
+    pub fn becomes(&self, ino: Ino, version: Option<ContentVersion>) {
+        let mut table = self.0.lock();
+        if let Some(file) = table.files.get(&ino) {
+            file.set_becoming(version.clone());
+        }
+        match version {
+            Some(version) => table.becoming.insert(ino, version),
+            None => table.becoming.remove(&ino),
+        };
+    }
+
     /// Counts a close; forgets a file that nobody has open.
     pub fn close(&self, file: &Arc<OpenFile>, for_writing: bool) -> Closed {
-        count_close(&mut self.0.lock(), file, for_writing)
+        count_close(&mut self.0.lock().files, file, for_writing)
     }
 
     /// The same where the close leaves nothing to do for the bytes; else `None`, and it is not counted. In one go: what
     /// leaves the tree, or is written, later than that finds the file closed.
     pub fn close_if_settled(&self, file: &Arc<OpenFile>, for_writing: bool) -> Option<Closed> {
-        let mut files = self.0.lock();
+        let mut table = self.0.lock();
         if !file.is_settled(for_writing) {
             return None;
         }
-        Some(count_close(&mut files, file, for_writing))
+        Some(count_close(&mut table.files, file, for_writing))
     }
 
     /// Whether a program has it open for writing, so that its bytes wait.
@@ -405,19 +438,19 @@ impl Opens {
 
     /// The bodies that somebody has open for writing.
     pub fn written_bodies(&self) -> Vec<BodyId> {
-        let files: Vec<Arc<OpenFile>> = self.0.lock().values().cloned().collect();
+        let files: Vec<Arc<OpenFile>> = self.0.lock().files.values().cloned().collect();
         let written = files.iter().filter(|file| file.has_writers());
         written.filter_map(|file| file.body().id()).collect()
     }
 
     /// Files that read from this body what the store is to copy for them.
     pub fn copies_in(&self, body: &Arc<Body>) -> Vec<Arc<OpenFile>> {
-        let files = self.0.lock();
+        let table = self.0.lock();
         let is_copy = |file: &&Arc<OpenFile>| file.copying().is_some() && Arc::ptr_eq(&file.body(), body);
-        files.values().filter(is_copy).cloned().collect()
+        table.files.values().filter(is_copy).cloned().collect()
     }
 
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.0.lock().files.len()
     }
 }

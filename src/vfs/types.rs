@@ -102,6 +102,17 @@ pub struct OpenHow {
     pub for_thumbnail: bool,
 }
 
+/// Where a write is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To its offset.
+    Offset,
+    /// To the end (O_APPEND), wherever the kernel takes that to be: it may remember the size of an older version, or none.
+    End,
+    /// The same with O_DIRECT: one write may come in parts, in any order, and their offsets tell which is which.
+    EndInParts,
+}
+
 /// How the kernel is to treat an open file.
 #[derive(Clone, Debug)]
 pub enum IoMode {

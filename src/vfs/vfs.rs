@@ -79,15 +79,19 @@ pub struct Inner {
     pub(super) left_folders: Mutex<lru::LruCache<Ino, Attr>>,
     /// Folders being listed: who needs one waits for the one request.
     pub(super) listings: Mutex<HashMap<ItemId, watch::Receiver<Reading>>>,
+    /// Held while an open file's item gets an inode of its own. Before the tree's lock.
+    pub(super) seating: Mutex<()>,
     /// How often the catalog took other bytes of known files.
     pub(super) contents_changed: AtomicU64,
     /// Items read directly, and when: their memberships need not be asked again within a minute.
     pub(super) fresh: Mutex<lru::LruCache<ItemId, Timestamp>>,
     /// Folders that somebody looked into lately, for the poll.
     pub(super) used: Mutex<lru::LruCache<ItemId, Timestamp>>,
-    /// Which version the kernel's pages and attributes of an inode are of, as far as is known: those of another one are
-    /// dropped at open, whether or not the word that they are old has arrived.
-    pub(super) kernel_knows: Mutex<lru::LruCache<Ino, ContentVersion>>,
+    /// Which version the kernel's pages and attributes of an inode are of, as far as is known; `None` after it was told that
+    /// they are old, which may not have arrived. At open it drops those of another one.
+    pub(super) kernel_knows: Mutex<lru::LruCache<Ino, Option<ContentVersion>>>,
+    /// How many are putting other bytes of known files into the catalog, of which the kernel is still to be told.
+    pub(super) contents_changing: AtomicU64,
     /// When each of them was last looked at by the poll.
     pub(super) looked: Mutex<lru::LruCache<ItemId, Timestamp>>,
     pub(super) counts_seen: CountsSeen,
@@ -217,7 +221,9 @@ impl Vfs {
             vacated: Mutex::default(),
             left_folders: Mutex::new(lru::LruCache::new(capacity(LEFT_FOLDERS_MAX))),
             listings: Mutex::default(),
+            seating: Mutex::default(),
             contents_changed: AtomicU64::new(0),
+            contents_changing: AtomicU64::new(0),
             fresh: Mutex::new(lru::LruCache::new(capacity(16_384))),
             used: Mutex::new(lru::LruCache::new(capacity(4096))),
             kernel_knows: Mutex::new(lru::LruCache::new(capacity(32_768))),
@@ -416,6 +422,9 @@ impl Inner {
 
     /// Tells the kernel, unless it is too far behind: then its entries simply expire.
     pub(super) fn notice(&self, notice: Notice) {
+        if let Notice::Content { ino } = &notice {
+            self.kernel_knows.lock().put(*ino, None);
+        }
         self.untold.sent_off();
         if self.notices.try_send(notice).is_err() {
             self.untold.dealt_with(1);

@@ -489,7 +489,7 @@ async fn what_a_program_has_open_for_writing_is_told_as_that() {
         .await
         .expect("create");
     rig.vfs
-        .write(opened.fh, 0, Bytes::from_static(b"line"))
+        .write_at(opened.fh, 0, Bytes::from_static(b"line"))
         .await
         .expect("write");
     rig.vfs.flush(ME, opened.fh).await.expect("flush");

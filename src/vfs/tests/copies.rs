@@ -99,7 +99,7 @@ async fn who_has_a_copy_open_does_not_see_what_is_written_to_the_other() {
         let how = OpenHow { write: true, ..how };
         let other = rig.at("d/a.txt").await.expect("there");
         let other = rig.vfs.open(ME, other.ino, how).await.expect("opens").fh;
-        rig.vfs.write(other, 0, Bytes::from("NEW")).await.expect("written");
+        rig.vfs.write_at(other, 0, Bytes::from("NEW")).await.expect("written");
         assert_eq!(rig.vfs.read(copy, 0, 100).await.expect("read"), "old bytes");
         rig.vfs.flush(ME, other).await.expect("flushed");
         rig.vfs.release(other).await;
@@ -314,7 +314,7 @@ async fn a_copy_that_is_written_to_keeps_its_bytes_when_the_daemon_dies() {
             ..OpenHow::default()
         };
         let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
-        rig.vfs.write(copy, 9, Bytes::from(", more")).await.expect("written");
+        rig.vfs.write_at(copy, 9, Bytes::from(", more")).await.expect("written");
         rig.crash().await;
         rig.settle().await;
         assert_eq!(rig.read("e/a.txt").await.expect("read"), b"old bytes, more");
@@ -336,10 +336,10 @@ async fn a_copy_that_is_written_to_is_left_alone() {
             ..OpenHow::default()
         };
         let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
-        rig.vfs.write(copy, 0, Bytes::from("OLD")).await.expect("written");
+        rig.vfs.write_at(copy, 0, Bytes::from("OLD")).await.expect("written");
         let taken = World::take_bytes(&rig.vfs, ino, &source.expect("a copy")).await;
         taken.expect("nothing to be done");
-        rig.vfs.write(copy, 9, Bytes::from(", more")).await.expect("written");
+        rig.vfs.write_at(copy, 9, Bytes::from(", more")).await.expect("written");
         rig.vfs.flush(ME, copy).await.expect("flushed");
         rig.vfs.release(copy).await;
         ends_with(&rig, &[("/d/a.txt", b"old bytes"), ("/e/a.txt", b"OLD bytes, more")]).await;
@@ -492,7 +492,7 @@ async fn a_copy_that_is_made_while_it_is_written_to_is_saved_as_its_next_version
         };
         let copy = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
         rig.store.faults().inject(Op::Read, 1, Fault::Wait);
-        let write = rig.vfs.write(copy, 9, Bytes::from(", more"));
+        let write = rig.vfs.write_at(copy, 9, Bytes::from(", more"));
         let made = async {
             // While the bytes are on their way the answer comes.
             rig.store.faults().release();

@@ -65,7 +65,7 @@ async fn save(vfs: &Vfs, ino: Ino, text: String) {
         ..OpenHow::default()
     };
     let opened = vfs.open(ME, ino, how).await.expect("opens");
-    vfs.write(opened.fh, 0, Bytes::from(text)).await.expect("writes");
+    vfs.write_at(opened.fh, 0, Bytes::from(text)).await.expect("writes");
     vfs.flush(ME, opened.fh).await.expect("is durable");
     vfs.release(opened.fh).await;
 }

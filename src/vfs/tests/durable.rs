@@ -60,7 +60,7 @@ async fn a_new_file_that_the_journal_cannot_take_is_told_by_its_close() {
         let made = rig.vfs.create(ME, Ino::ROOT, &name("new.txt"), 0o644, HOW).await;
         // The journal may be faster than the answer.
         let Ok((attr, opened)) = made else { continue };
-        let written = rig.vfs.write(opened.fh, 0, Bytes::from_static(b"new")).await;
+        let written = rig.vfs.write_at(opened.fh, 0, Bytes::from_static(b"new")).await;
         written.expect("into its staged body");
         if heard_before {
             // Refused with it, or synced after it.
@@ -116,7 +116,7 @@ async fn what_was_written_after_a_flush_never_tears_what_was_flushed() {
     let ino = rig.write("a.txt", b"closed").await.expect("write");
     let opened = rig.vfs.open(ME, ino, HOW).await.expect("opens");
     let write = async |at, text: &'static str| {
-        let written = rig.vfs.write(opened.fh, at, Bytes::from(text)).await;
+        let written = rig.vfs.write_at(opened.fh, at, Bytes::from(text)).await;
         written.expect("write");
     };
     write(0, "second").await;
@@ -147,7 +147,7 @@ async fn a_file_that_was_being_written_again_is_kept_aside_as_it_was() {
     let ino = rig.write("a.txt", b"closed").await.expect("write");
     let opened = rig.vfs.open(ME, ino, HOW).await.expect("opens");
     rig.vfs
-        .write(opened.fh, 6, Bytes::from(" and more"))
+        .write_at(opened.fh, 6, Bytes::from(" and more"))
         .await
         .expect("write");
     rig.crash().await;
@@ -167,7 +167,7 @@ async fn what_was_not_finished_is_sent_with_all_its_bytes_when_the_user_says_so(
         .create(ME, crate::model::Ino::ROOT, &name("a.txt"), 0o644, HOW)
         .await;
     let (attr, opened) = created.expect("create");
-    let written = rig.vfs.write(opened.fh, 0, Bytes::from(text.clone())).await;
+    let written = rig.vfs.write_at(opened.fh, 0, Bytes::from(text.clone())).await;
     written.expect("write");
     rig.crash().await;
     let shown = rig.vfs.getattr(attr.ino, None).await.expect("there");
@@ -193,7 +193,10 @@ async fn the_journal_lets_go_of_what_has_been_synced() {
         .create(ME, crate::model::Ino::ROOT, &name("open.txt"), 0o644, HOW)
         .await
         .expect("create");
-    rig.vfs.write(opened.fh, 0, Bytes::from("first")).await.expect("write");
+    rig.vfs
+        .write_at(opened.fh, 0, Bytes::from("first"))
+        .await
+        .expect("write");
     rig.vfs.flush(ME, opened.fh).await.expect("flush");
     rig.clock.advance(Duration::from_secs(60));
     rig.vfs.secure_due().await.expect("synced");

@@ -10,7 +10,7 @@ use crate::journal::UploaderConfig;
 use crate::model::{Availability, Ino};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
-use crate::vfs::{IoMode, Notice, OpenHow, SetAttr, VfsConfig};
+use crate::vfs::{Aim, IoMode, Notice, OpenHow, SetAttr, VfsConfig};
 
 const READ: OpenHow = OpenHow {
     read: true,
@@ -264,12 +264,35 @@ async fn what_is_appended_comes_to_the_end_wherever_the_kernel_takes_it_to_be() 
     };
     let fh = rig.vfs.open(ME, old.ino, how).await.expect("opens").fh;
     for (at, more) in [(old.size, "more"), (old.size + 4, ".")] {
-        rig.vfs.write(fh, at, Bytes::from(more)).await.expect("written");
+        rig.vfs.write_at(fh, at, Bytes::from(more)).await.expect("written");
     }
-    rig.vfs.write_mapped(fh, 0, Bytes::from("S")).await.expect("written");
+    rig.vfs
+        .write(fh, 0, Bytes::from("S"), Aim::Offset)
+        .await
+        .expect("written");
     rig.vfs.flush(ME, fh).await.expect("flush");
     rig.vfs.release(fh).await;
     assert_eq!(rig.read("log.txt").await.expect("read"), b"Short;more.");
+}
+
+/// Past the page cache one write comes in parts, each with its place, and the later one may come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parts_of_a_direct_append_go_where_they_belong_in_whatever_order_they_come() {
+    let rig = Rig::new(presets::whole()).await;
+    let ino = rig.write("log.bin", b"0123").await.expect("written");
+    let how = OpenHow {
+        write: true,
+        append: true,
+        direct: true,
+        ..OpenHow::default()
+    };
+    let fh = rig.vfs.open(ME, ino, how).await.expect("opens").fh;
+    for (at, part) in [(8, "89ab"), (4, "4567")] {
+        rig.vfs.write_at(fh, at, Bytes::from(part)).await.expect("written");
+    }
+    rig.vfs.flush(ME, fh).await.expect("flush");
+    rig.vfs.release(fh).await;
+    assert_eq!(rig.read("log.bin").await.expect("read"), b"0123456789ab");
 }
 
 /// Lets time pass in small steps, so that what waits for it can go on in between.

@@ -74,17 +74,17 @@ async fn a_close_with_bytes_to_secure_takes_the_long_way_and_nothing_is_done_bef
         .await
         .expect("create");
     rig.vfs
-        .write(opened.fh, 0, Bytes::from_static(b"one"))
+        .write_at(opened.fh, 0, Bytes::from_static(b"one"))
         .await
         .expect("write");
     assert_eq!(rig.vfs.release_quickly(opened.fh), None);
-    let more = rig.vfs.write(opened.fh, 3, Bytes::from_static(b" two")).await;
+    let more = rig.vfs.write_at(opened.fh, 3, Bytes::from_static(b" two")).await;
     more.expect("it is still open");
     rig.vfs.flush(ME, opened.fh).await.expect("flush");
     let vfs = rig.vfs.clone();
     let released = tokio::task::spawn_blocking(move || vfs.release_quickly(opened.fh));
     assert_eq!(released.await.expect("no panic"), Some(()));
-    assert!(rig.vfs.write(opened.fh, 0, Bytes::from_static(b"x")).await.is_err());
+    assert!(rig.vfs.write_at(opened.fh, 0, Bytes::from_static(b"x")).await.is_err());
     rig.settle().await;
     let stored = rig.store.remote().find("a.txt").expect("stored");
     assert_eq!(rig.read("a.txt").await.expect("read"), b"one two");
@@ -104,7 +104,7 @@ async fn a_close_of_what_was_removed_meanwhile_takes_the_long_way() {
     };
     let created = rig.vfs.create(ME, Ino::ROOT, &name("a.txt"), 0o644, how).await;
     let (_, opened) = created.expect("create");
-    let written = rig.vfs.write(opened.fh, 0, Bytes::from_static(b"one")).await;
+    let written = rig.vfs.write_at(opened.fh, 0, Bytes::from_static(b"one")).await;
     written.expect("write");
     rig.vfs.flush(ME, opened.fh).await.expect("flush");
     rig.unlink("a.txt").await.expect("unlink");

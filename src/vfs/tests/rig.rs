@@ -12,7 +12,7 @@ use crate::journal::{Durability, Journal, UploaderConfig};
 use crate::model::{Clock, Ino, Kind, ManualClock, Name, Timestamp};
 use crate::store::memory::{self as presets, MemoryStore, Op};
 use crate::store::{Capabilities, CreateFile, CreateFolder, SharedStore};
-use crate::vfs::{Attr, Caller, Fh, Lookup, OpenHow, Parts, RenameMode, Result, Vfs, VfsConfig};
+use crate::vfs::{Aim, Attr, Caller, Fh, Lookup, OpenHow, Parts, RenameMode, Result, Vfs, VfsConfig};
 
 /// The first program.
 pub const ME: Caller = Caller { uid: 0, gid: 0, pid: 0 };
@@ -63,6 +63,19 @@ pub fn all_stores() -> [Capabilities; 5] {
         },
         presets::whole(),
     ]
+}
+
+impl Vfs {
+    /// A write as the kernel sends it through a handle that was opened so.
+    pub async fn write_at(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
+        let how = self.handles.file(fh)?.how;
+        let aim = match (how.append, how.direct) {
+            (true, true) => Aim::EndInParts,
+            (true, false) => Aim::End,
+            (false, _) => Aim::Offset,
+        };
+        self.write(fh, offset, data, aim).await
+    }
 }
 
 impl Rig {
@@ -246,8 +259,8 @@ impl Drive {
         for part in bytes.chunks(4096) {
             let part = Bytes::copy_from_slice(part);
             let (bytes, len) = (part.clone(), part.len() as u64);
-            let quick = move |vfs: &Vfs| vfs.write_quickly(fh, at, &bytes);
-            self.either(quick, self.vfs.write(fh, at, part)).await?;
+            let quick = move |vfs: &Vfs| vfs.write_quickly(fh, at, &bytes, Aim::Offset);
+            self.either(quick, self.vfs.write_at(fh, at, part)).await?;
             at += len;
         }
         let flushed = self.either(move |vfs| vfs.flush_quickly(who, fh), self.vfs.flush(who, fh));

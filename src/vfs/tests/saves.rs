@@ -8,7 +8,7 @@ use super::rig::{ME, Rig, all_stores};
 use crate::model::{Clock, Timestamp};
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
-use crate::vfs::{Caller, Error, Keep, OpenHow, Result, SetAttr, SetTime};
+use crate::vfs::{Aim, Caller, Error, Keep, OpenHow, Result, SetAttr, SetTime};
 
 /// A process of its own, as far as the drive can tell.
 const OTHER: Caller = Caller { uid: 0, gid: 0, pid: 1 };
@@ -73,7 +73,7 @@ async fn a_file_that_is_removed_while_it_is_written_to_goes_when_it_is_closed() 
         };
         let ino = rig.at("a.txt").await.expect(label).ino;
         let fh = rig.vfs.open(ME, ino, how).await.expect(label).fh;
-        rig.vfs.write(fh, 0, Bytes::from("two")).await.expect(label);
+        rig.vfs.write_at(fh, 0, Bytes::from("two")).await.expect(label);
         rig.unlink("a.txt").await.expect(label);
         rig.pass(20).await;
         rig.vfs.flush(ME, fh).await.expect(label);
@@ -198,7 +198,7 @@ async fn a_write_to_a_part_keeps_the_rest() {
         .await
         .expect("open");
     rig.vfs
-        .write(opened.fh, 500_000, Bytes::from_static(b"HERE"))
+        .write_at(opened.fh, 500_000, Bytes::from_static(b"HERE"))
         .await
         .expect("write");
     rig.vfs.flush(ME, opened.fh).await.expect("flush");
@@ -304,7 +304,7 @@ async fn a_file_being_written_when_the_daemon_dies_is_kept_aside_and_not_sent() 
         .await
         .expect("create");
     rig.vfs
-        .write(opened.fh, 0, Bytes::from_static(b"half"))
+        .write_at(opened.fh, 0, Bytes::from_static(b"half"))
         .await
         .expect("write");
     rig.write("whole.bin", b"whole").await.expect("write");
@@ -331,7 +331,7 @@ async fn an_unlinked_open_file_lives_until_its_last_close() {
     rig.unlink("a.txt").await.expect("unlink");
     assert_eq!(rig.vfs.getattr(ino, Some(opened.fh)).await.expect("fstat").nlink, 0);
     rig.vfs
-        .write(opened.fh, 5, Bytes::from_static(b"!"))
+        .write_at(opened.fh, 5, Bytes::from_static(b"!"))
         .await
         .expect("write");
     assert_eq!(&rig.vfs.read(opened.fh, 0, 100).await.expect("read")[..], b"bytes!");
@@ -461,11 +461,11 @@ async fn a_flush_leaves_nothing_out_that_another_program_writes_meanwhile() {
         let ino = rig.write(&format!("log {round}.txt"), b"0").await.expect("write");
         let one = rig.vfs.open(ME, ino, how).await.expect("open").fh;
         let other = rig.vfs.open(ME, ino, how).await.expect("open").fh;
-        rig.vfs.write(one, 1, Bytes::from_static(b"1")).await.expect("write");
+        rig.vfs.write_at(one, 1, Bytes::from_static(b"1")).await.expect("write");
         let (vfs, later) = (rig.vfs.clone(), rig.vfs.clone());
         let first = tokio::spawn(async move { vfs.flush(ME, one).await });
         let second = tokio::spawn(async move {
-            later.write(other, 2, Bytes::from_static(b"2")).await?;
+            later.write_at(other, 2, Bytes::from_static(b"2")).await?;
             later.flush(ME, other).await
         });
         first.await.expect("runs").expect("flush");
@@ -524,7 +524,7 @@ async fn a_write_to_what_somebody_else_has_replaced_meanwhile_is_refused() {
     rig.clock.advance(Duration::from_secs(100));
     rig.store.remote().write(&stored.id, &b"theirs"[..]).expect("written");
     rig.vfs.refresh("/").await.expect("a listing");
-    let written = rig.vfs.write(opened.fh, 0, Bytes::from_static(b"mine")).await;
+    let written = rig.vfs.write_at(opened.fh, 0, Bytes::from_static(b"mine")).await;
     assert!(matches!(written, Err(Error::Stale)), "{written:?}");
     rig.vfs.flush(ME, opened.fh).await.expect("nothing is left to be said");
     rig.vfs.release(opened.fh).await;
@@ -553,7 +553,7 @@ async fn news_that_are_older_than_our_own_version_leave_an_open_file_alone() {
     let shown = rig.vfs.blocking(move |vfs| vfs.inode_for(ino, &old, asked)).await;
     assert_eq!(shown.expect("an inode"), ino);
     rig.vfs
-        .write(opened.fh, 0, Bytes::from_static(b"new"))
+        .write_at(opened.fh, 0, Bytes::from_static(b"new"))
         .await
         .expect("write");
     rig.vfs.flush(ME, opened.fh).await.expect("flush");
@@ -659,8 +659,13 @@ async fn what_is_appended_to_a_file_of_unknown_size_goes_to_its_end() {
     let fh = rig.vfs.open(ME, attr.ino, how).await.expect("open").fh;
     for (at, part) in [(0, &b" and"[..]), (4, &b" new"[..])] {
         let part = Bytes::from_static(part);
-        if rig.vfs.write_quickly(fh, at, &part).expect("written").is_none() {
-            rig.vfs.write(fh, at, part).await.expect("written");
+        if rig
+            .vfs
+            .write_quickly(fh, at, &part, Aim::Offset)
+            .expect("written")
+            .is_none()
+        {
+            rig.vfs.write_at(fh, at, part).await.expect("written");
         }
     }
     rig.vfs.flush(ME, fh).await.expect("flush");

@@ -36,7 +36,7 @@ async fn open(rig: &Rig, path: &str, write: bool) -> Result<(Ino, Fh), Error> {
 async fn save(rig: &Rig, path: &str, bytes: &'static [u8]) -> Result<(), Error> {
     let (_, fh) = open(rig, path, true).await?;
     let saved = async {
-        rig.vfs.write(fh, 0, Bytes::from_static(bytes)).await?;
+        rig.vfs.write_at(fh, 0, Bytes::from_static(bytes)).await?;
         rig.vfs.flush(ME, fh).await
     };
     let saved = saved.await;
@@ -59,7 +59,7 @@ async fn what_lacks_its_old_bytes_is_never_sent_as_if_it_had_them() {
         let (ino, fh) = open(&rig, "a.txt", true).await.expect(label);
         let vfs = rig.vfs.clone();
         let closing = tokio::spawn(async move {
-            let written = vfs.write(fh, 100, Bytes::from_static(b"new")).await;
+            let written = vfs.write_at(fh, 100, Bytes::from_static(b"new")).await;
             let flushed = vfs.flush(ME, fh).await;
             vfs.release(fh).await;
             written.and(flushed)
@@ -113,7 +113,10 @@ async fn a_retry_leaves_alone_what_is_being_written() {
     rig.write("a.txt", OLD).await.expect("saved");
     rig.settle().await;
     let (ino, fh) = open(&rig, "a.txt", true).await.expect("open");
-    rig.vfs.write(fh, 0, Bytes::from_static(b"half")).await.expect("write");
+    rig.vfs
+        .write_at(fh, 0, Bytes::from_static(b"half"))
+        .await
+        .expect("write");
     assert_eq!(rig.vfs.retry(None).await.expect("a retry"), 0);
     let told = rig.vfs.retry(Some(ino.0)).await.expect_err("a retry of it").to_string();
     assert!(told.contains("still writing"), "{told}");

@@ -27,7 +27,7 @@ async fn half_written(rig: &Rig, path: &str) -> (Ino, Fh) {
         .await
         .expect("create");
     rig.vfs
-        .write(opened.fh, 0, Bytes::from_static(b"all that was written"))
+        .write_at(opened.fh, 0, Bytes::from_static(b"all that was written"))
         .await
         .expect("write");
     (attr.ino, opened.fh)
@@ -93,7 +93,7 @@ async fn who_waits_for_the_store_does_not_declare_other_writers_dead() {
     }
     assert_eq!(rig.store.faults().calls(Op::Create), 1);
     rig.vfs
-        .write(other, 0, Bytes::from_static(b"ALL"))
+        .write_at(other, 0, Bytes::from_static(b"ALL"))
         .await
         .expect("the other writes");
     for _ in 0..10 {
@@ -135,7 +135,7 @@ async fn what_is_synced_by_a_program_that_keeps_its_file_open_is_sent() {
     }
     assert!(rig.stored().is_empty(), "nor one that has not synced since");
     let write = async |bytes: &'static [u8]| {
-        rig.vfs.write(fh, 0, Bytes::from_static(bytes)).await.expect("write");
+        rig.vfs.write_at(fh, 0, Bytes::from_static(bytes)).await.expect("write");
     };
     write(b"ALL").await;
     minute().await;

@@ -112,7 +112,7 @@ impl Run {
                 self.rig.vfs.setattr(ME, attr.ino, Some(opened.fh), set).await?;
             }
             if let Some(bytes) = append {
-                self.rig.vfs.write(opened.fh, attr.size, Bytes::from(bytes)).await?;
+                self.rig.vfs.write_at(opened.fh, attr.size, Bytes::from(bytes)).await?;
             }
             self.rig.vfs.flush(ME, opened.fh).await
         }
@@ -308,7 +308,11 @@ impl Run {
         for writer in &self.writers {
             let held = self.disk.files.get_mut(&writer.file).expect("it is open");
             let at = held.len() as u64;
-            let written = self.rig.vfs.write(writer.fh, at, Bytes::copy_from_slice(bytes)).await;
+            let written = self
+                .rig
+                .vfs
+                .write_at(writer.fh, at, Bytes::copy_from_slice(bytes))
+                .await;
             match written {
                 Ok(_) => held.extend(bytes),
                 Err(error) => assert!(is_limit(&error), "write: {error:?}"),
