@@ -151,7 +151,6 @@ pub fn open_how(flags: OpenFlags) -> OpenHow {
 pub fn aim(flags: OpenFlags, write: WriteFlags) -> Aim {
     let has = |flag: i32| flags.0 & flag != 0;
     match has(libc::O_APPEND) && !write.contains(WriteFlags::FUSE_WRITE_CACHE) {
-        true if has(libc::O_DIRECT) => Aim::EndInParts,
         true => Aim::End,
         false => Aim::Offset,
     }
@@ -219,8 +218,6 @@ mod tests {
         assert_eq!(aimed(libc::O_RDWR, program), Aim::Offset);
         assert_eq!(aimed(libc::O_RDWR | libc::O_APPEND, program), Aim::End);
         assert_eq!(aimed(libc::O_RDWR | libc::O_APPEND, mapping), Aim::Offset);
-        let direct = libc::O_WRONLY | libc::O_APPEND | libc::O_DIRECT;
-        assert_eq!(aimed(direct, program), Aim::EndInParts);
     }
 
     #[test]

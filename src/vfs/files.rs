@@ -48,7 +48,9 @@ impl Vfs {
             return Err(error);
         }
         let (io, forgets) = self.io_mode(&file, how).await;
-        let version = file.version().filter(|_| !matches!(io, IoMode::KeepCache));
+        let version = file
+            .version()
+            .filter(|_| matches!(io, IoMode::FreshCache | IoMode::Passthrough(_)));
         let fh = self.handles.add_file(file, how, caller.pid, version);
         Ok(Opened {
             fh,
@@ -401,17 +403,17 @@ impl Vfs {
     /// How the kernel is to treat a file that was opened, and whether it may remember attributes of another version: the word
     /// that those are old comes through a queue, and a program may be faster.
     async fn io_mode(&self, file: &Arc<OpenFile>, how: OpenHow) -> (IoMode, bool) {
-        let body = file.body();
-        let Some(size) = body.size() else {
-            return (IoMode::Direct, false);
-        };
-        let Some(version) = file.version().filter(|_| !body.is_dirty()) else {
-            return (IoMode::KeepCache, false);
-        };
-        let is_changing = self.contents_changing.load(Ordering::SeqCst) > 0;
+        let (body, version) = (file.body(), file.version());
         let known = self.kernel_knows.lock().get(&file.ino).cloned();
-        let is_it = known.as_ref().is_some_and(|known| known.as_ref() == Some(&version));
-        let forgets = is_changing || known.is_some() && !is_it;
+        let is_it = known.as_ref().is_some_and(|known| known.is_some() && *known == version);
+        let is_told = known.is_none() && !self.untold.is_behind();
+        let forgets = !is_it && !is_told || self.contents_changing.load(Ordering::SeqCst) > 0;
+        let Some(size) = body.size().filter(|_| !(how.append && how.direct)) else {
+            return (IoMode::Direct, forgets);
+        };
+        if version.is_none() || body.is_dirty() {
+            return (IoMode::KeepCache, false);
+        }
         // What the store is to copy has its bytes in another file, which may be written to.
         let is_its_own = file.copying().is_none();
         let may_pass = self.passthrough.load(Ordering::Relaxed) && is_its_own && !how.write && !how.direct;
@@ -423,8 +425,8 @@ impl Vfs {
         {
             return (IoMode::Passthrough(backing), forgets);
         }
-        match is_it && !forgets {
-            true => (IoMode::KeepCache, false),
+        match is_it {
+            true => (IoMode::KeepCache, forgets),
             false => (IoMode::FreshCache, forgets),
         }
     }

@@ -17,8 +17,6 @@ use super::{DirEntry, Error, Fh, OpenHow, Result};
 pub(super) struct FileHandle {
     pub file: Arc<OpenFile>,
     pub how: OpenHow,
-    /// When it was opened nobody knew how long the file is: for the kernel it is empty.
-    pub sizeless: bool,
     pub reader: Reader,
     /// The thread that opened it.
     pub opener: u32,
@@ -48,13 +46,12 @@ impl Handles {
     }
 
     pub fn add_file(&self, file: Arc<OpenFile>, how: OpenHow, opener: u32, forgets: Option<ContentVersion>) -> Fh {
-        let (fh, sizeless) = (self.fresh(), file.body().size().is_none());
+        let fh = self.fresh();
         self.files.lock().insert(
             fh,
             Arc::new(FileHandle {
                 file,
                 how,
-                sizeless,
                 reader: Reader::new(),
                 opener,
                 forgets: Mutex::new(forgets),

@@ -31,16 +31,12 @@ fn speaks_of_another_version(error: &CacheError) -> bool {
 
 /// Where a write goes that the kernel sends to `offset`.
 fn aimed(handle: &FileHandle, offset: u64, aim: Aim) -> u64 {
-    let end = || handle.file.body().size().unwrap_or(offset);
     match aim {
-        Aim::End => end(),
-        Aim::EndInParts if handle.sizeless => offset.max(end()),
-        Aim::EndInParts | Aim::Offset => offset,
+        Aim::End => handle.file.body().size().unwrap_or(offset),
+        Aim::Offset => offset,
     }
 }
 
-/// The least that the kernel keeps of a file.
-const PAGE_BYTES: u64 = 4096;
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Who has kept a file open for writing so long keeps it open while it is on the screen: its fsync is the end of a save.
@@ -115,9 +111,11 @@ impl Vfs {
         let (file, len) = (&handle.file, data.len() as u64);
         self.check_size(aimed(&handle, offset, aim).saturating_add(len))?;
         self.begin_writing(file, Keep::All).await?;
+        // By now its size is known.
         let at = aimed(&handle, offset, aim);
+        self.check_size(at.saturating_add(len))?;
         file.body().write(at, data).await?;
-        self.has_written(file, offset, at, len);
+        self.has_written(file, offset, at);
         Ok(len as u32)
     }
 
@@ -130,14 +128,14 @@ impl Vfs {
         if !ready || !file.body().write_quickly(at, data)? {
             return Ok(None);
         }
-        self.has_written(file, offset, at, len);
+        self.has_written(file, offset, at);
         Ok(Some(len as u32))
     }
 
-    fn has_written(&self, file: &OpenFile, told: u64, at: u64, len: u64) {
+    fn has_written(&self, file: &OpenFile, told: u64, at: u64) {
         self.has_changed(file);
-        if at != told && len >= PAGE_BYTES {
-            // The kernel keeps whole pages of that, and takes them to be elsewhere.
+        if at != told {
+            // What the kernel has kept of that it takes to be elsewhere.
             self.notice(Notice::Content { ino: file.ino });
         }
     }

@@ -410,15 +410,15 @@ impl Vfs {
         if known.is_some_and(|known| known.stat_at > at || !open.is_other_version(&merge(&known.entry, entry))) {
             return kept();
         }
-        let (new, node) = (self.journal.allocate()?, self.node(ino).ok());
-        let attr = node.as_ref().map(|node| self.attr_of(node));
-        let shown = node.map(|node| self.places(&node)).transpose()?.unwrap_or_default();
+        let new = self.journal.allocate()?;
+        let attr = self.node(ino).ok().map(|node| self.attr_of(&node));
         let seating = self.seating.lock();
         if open.is_ghost() {
             return kept();
         }
         // Before the old inode is stale: who then looks the name up again is to find the new one.
         self.catalog.set_ino(&entry.id, new)?;
+        self.contents_changed.fetch_add(1, Ordering::SeqCst);
         let ticket = {
             let mut guard = self.journal.lock();
             // Decided in one go with the beginning of writing ([`Vfs::begin_writing`]), which comes before or after.
@@ -428,7 +428,10 @@ impl Vfs {
                 self.catalog.set_ino(&entry.id, ino)?;
                 return Ok(ino);
             }
-            open.detach(attr, TakenBy::Others);
+            // It may have been closed and opened again.
+            if let Some(open) = self.opens.get(ino) {
+                open.detach(attr, TakenBy::Others);
+            }
             let mut writes = vec![Write::Identify(new, entry.id.clone())];
             // What programs have set of the file, and not of this version of it.
             if let Some(local) = self.journal.attr(ino) {
@@ -453,7 +456,7 @@ impl Vfs {
         drop(seating);
         ticket.wait_blocking()?;
         // The kernel has the names for the old inode, and would show that for as long as it remembers them.
-        for place in shown {
+        for place in self.places(&self.node(new)?)? {
             self.notice(Notice::Entry {
                 parent: place.parent,
                 name: place.name,

@@ -246,17 +246,26 @@ impl Inner {
         if notes::is_note(ino) {
             return Ok(self.note_attr(ino));
         }
-        match self.node(ino) {
-            Ok(node) => Ok(self.attr_with(&node, open)),
+        match self.seated_node(ino) {
+            Ok(node) => Ok(self.attr_with(&node, open.or_else(|| self.opens.get(ino)))),
+            // It may have left the tree just now.
             Err(Error::Stale) => open
-                .and_then(|open| {
-                    // It has left the tree just now, or is about to.
-                    drop(self.seating.lock());
-                    open.ghost()
-                })
+                .and_then(|open| open.ghost())
                 .or_else(|| self.left_folders.lock().get(&ino).copied())
                 .ok_or(Error::Stale),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The node of an inode, as [`Inner::node`] tells it. An open file's that is getting another one is waited for: it either
+    /// stays or leaves the tree. Not under the tree's lock.
+    pub(super) fn seated_node(&self, ino: Ino) -> Result<Node> {
+        match self.node(ino) {
+            Err(Error::Stale) if self.opens.get(ino).is_some_and(|open| !open.is_ghost()) => {
+                drop(self.seating.lock());
+                self.node(ino)
+            }
+            node => node,
         }
     }
 

@@ -367,6 +367,15 @@ struct Table {
 #[derive(Default)]
 pub(super) struct Opens(Mutex<Table>);
 
+/// See [`Opens::until_taken`].
+pub(super) struct Becoming<'a>(&'a Opens, Ino);
+
+impl Drop for Becoming<'_> {
+    fn drop(&mut self) {
+        self.0.becomes(self.1, None);
+    }
+}
+
 impl Opens {
     pub fn get(&self, ino: Ino) -> Option<Arc<OpenFile>> {
         self.0.lock().files.get(&ino).cloned()
@@ -414,6 +423,11 @@ impl Opens {
             Some(version) => table.becoming.insert(ino, version),
             None => table.becoming.remove(&ino),
         };
+    }
+
+    /// When this is dropped, what the version of `ino` has become is taken in.
+    pub fn until_taken(&self, ino: Ino) -> Becoming<'_> {
+        Becoming(self, ino)
     }
 
     /// Counts a close; forgets a file that nobody has open.

@@ -5,7 +5,7 @@ use crate::model::{ContentVersion, Ino, Kind, Timestamp};
 
 use super::tree::told_time;
 use super::vfs::Vfs;
-use super::{Attr, Caller, Fh, Result, SetAttr, SetTime};
+use super::{Attr, Caller, Error, Fh, Result, SetAttr, SetTime};
 
 impl Vfs {
     /// Changes attributes. Length goes to the file's bytes; the rest is kept on this machine.
@@ -30,7 +30,14 @@ impl Vfs {
             }
             ghost.change_ghost(|attr| set_ghost(attr, &set, now));
         } else if local {
-            let belongs = self.attr_target(ino).await?;
+            let belongs = match self.attr_target(ino).await {
+                // It has left the tree since.
+                Err(Error::Stale) if self.opens.get(ino).is_some_and(|open| open.is_ghost()) => {
+                    let set = SetAttr { size: None, ..set };
+                    return Box::pin(self.setattr(caller, ino, fh, set)).await;
+                }
+                belongs => belongs?,
+            };
             self.decide(Durability::Written, move |d| {
                 d.attr(ino, |attr| set_local(attr, &set, now, belongs));
                 Ok(())
@@ -45,7 +52,7 @@ impl Vfs {
 
     /// What a time set now belongs to.
     async fn attr_target(&self, ino: Ino) -> Result<Belongs> {
-        let node = self.blocking(move |vfs| vfs.node(ino)).await?;
+        let node = self.blocking(move |vfs| vfs.seated_node(ino)).await?;
         let dirty = node.change.as_ref().is_some_and(|c| c.staged.is_some());
         Ok(match node.entry {
             Some(entry) if entry.kind == Kind::Folder => Belongs::After(told_time(&entry)),

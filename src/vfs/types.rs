@@ -109,8 +109,6 @@ pub enum Aim {
     Offset,
     /// To the end (O_APPEND), wherever the kernel takes that to be: it may remember the size of an older version, or none.
     End,
-    /// The same with O_DIRECT: one write may come in parts, in any order, and their offsets tell which is which.
-    EndInParts,
 }
 
 /// How the kernel is to treat an open file.
@@ -120,7 +118,7 @@ pub enum IoMode {
     KeepCache,
     /// Through the page cache, which is dropped first.
     FreshCache,
-    /// Past the page cache (unknown size, or a processing file).
+    /// Past the page cache (unknown size, or appends with O_DIRECT, whose parts then come one after the other).
     Direct,
     /// The kernel may read this complete file itself. If it must not, the adapter calls [`super::Vfs::passthrough_refused`];
     /// beside opens through the page cache it goes that way too.

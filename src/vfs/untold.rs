@@ -37,6 +37,11 @@ impl Untold {
         self.sent.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Whether anything is on its way.
+    pub(super) fn is_behind(&self) -> bool {
+        self.followed.load(Ordering::SeqCst) && self.dealt.load(Ordering::SeqCst) < self.sent.load(Ordering::SeqCst)
+    }
+
     /// Waits until what was on its way is dealt with, but not for ever: a program may hold a notice up.
     pub(super) async fn told(&self, clock: &dyn Clock, longest: Duration) {
         if !self.followed.load(Ordering::SeqCst) {

@@ -81,7 +81,7 @@ pub struct Inner {
     pub(super) listings: Mutex<HashMap<ItemId, watch::Receiver<Reading>>>,
     /// Held while an open file's item gets an inode of its own. Before the tree's lock.
     pub(super) seating: Mutex<()>,
-    /// How often the catalog took other bytes of known files.
+    /// Moves whenever the catalog has taken other bytes, or an answer to a change, or has given a version another inode.
     pub(super) contents_changed: AtomicU64,
     /// Items read directly, and when: their memberships need not be asked again within a minute.
     pub(super) fresh: Mutex<lru::LruCache<ItemId, Timestamp>>,

@@ -242,9 +242,56 @@ impl World for Vfs {
         old: Option<&ItemId>,
         staged: Option<&Staged>,
     ) -> Result<(), StoreError> {
-        let taken = self.take_in(ino, entry, places, old, staged).await;
-        self.opens.becomes(ino, None);
-        taken
+        let _taken = self.opens.until_taken(ino);
+        if let Some(staged) = staged.filter(|_| entry.altered().is_some()) {
+            // A version that was known before was not made of these bytes: they are the same, and were not sent.
+            let known = self
+                .entry(&entry.id)
+                .await
+                .is_some_and(|known| known.version == entry.version);
+            if !known {
+                self.keep_sent(ino, entry, staged).await;
+            }
+        }
+        let (item, places) = (entry.clone(), places.to_vec());
+        let gone = old.cloned();
+        let sends = staged.is_some();
+        let (before, known) = self
+            .blocking(move |vfs| vfs.take_result(ino, &item, &places, gone.as_ref(), sends))
+            .await
+            .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
+        let is_another = |before: &Arc<Entry>| before.version != known.version || before.id != known.id;
+        match before.filter(|before| !sends && is_another(before)) {
+            Some(before) if self.is_theirs(entry, &before, old) => {
+                // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
+                let item = entry.clone();
+                self.blocking(move |vfs| vfs.inode_for(ino, &item, vfs.answered_now()))
+                    .await
+                    .map_err(|e| local("note the new version of", entry.id.as_str(), e))?;
+            }
+            Some(before) => {
+                // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
+                if let Err(error) = self.cache.rebind(&before.id, &before.version, &known).await {
+                    tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
+                }
+            }
+            None => {}
+        }
+        let is_path = self.capabilities().ids == IdScheme::Path;
+        let has_moved = old.filter(|_| entry.kind == Kind::Folder && is_path);
+        if let Some(old) = has_moved
+            && let Err(error) = self.cache.rekey(old, &entry.id).await
+        {
+            tracing::debug!(id = %entry.id, "what is cached below a folder could not be kept: {error}");
+        }
+        if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
+            self.is_stored_as(&open, &known);
+        }
+        if !entry.parents.is_empty() {
+            let now = self.clock.now();
+            self.fresh.lock().put(entry.id.clone(), now);
+        }
+        Ok(())
     }
 
     async fn seat(&self, ino: Ino, id: &ItemId) {
@@ -385,66 +432,6 @@ impl Vfs {
         entry.has_other_bytes_than(before) || may_be_anothers && before.version != entry.version
     }
 
-    /// Takes in what the store has answered to a change.
-    async fn take_in(
-        &self,
-        ino: Ino,
-        entry: &Entry,
-        places: &[Place],
-        old: Option<&ItemId>,
-        staged: Option<&Staged>,
-    ) -> Result<(), StoreError> {
-        if let Some(staged) = staged.filter(|_| entry.altered().is_some()) {
-            // A version that was known before was not made of these bytes: they are the same, and were not sent.
-            let known = self
-                .entry(&entry.id)
-                .await
-                .is_some_and(|known| known.version == entry.version);
-            if !known {
-                self.keep_sent(ino, entry, staged).await;
-            }
-        }
-        let (item, places) = (entry.clone(), places.to_vec());
-        let gone = old.cloned();
-        let sends = staged.is_some();
-        let (before, known) = self
-            .blocking(move |vfs| vfs.take_result(ino, &item, &places, gone.as_ref(), sends))
-            .await
-            .map_err(|e| local("note the result for", entry.id.as_str(), e))?;
-        let is_another = |before: &Arc<Entry>| before.version != known.version || before.id != known.id;
-        match before.filter(|before| !sends && is_another(before)) {
-            Some(before) if self.is_theirs(entry, &before, old) => {
-                // Somebody else has written it, and this answer is the first to tell: who reads it keeps what was opened.
-                let item = entry.clone();
-                self.blocking(move |vfs| vfs.inode_for(ino, &item, vfs.answered_now()))
-                    .await
-                    .map_err(|e| local("note the new version of", entry.id.as_str(), e))?;
-            }
-            Some(before) => {
-                // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
-                if let Err(error) = self.cache.rebind(&before.id, &before.version, &known).await {
-                    tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
-                }
-            }
-            None => {}
-        }
-        let is_path = self.capabilities().ids == IdScheme::Path;
-        let has_moved = old.filter(|_| entry.kind == Kind::Folder && is_path);
-        if let Some(old) = has_moved
-            && let Err(error) = self.cache.rekey(old, &entry.id).await
-        {
-            tracing::debug!(id = %entry.id, "what is cached below a folder could not be kept: {error}");
-        }
-        if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
-            self.is_stored_as(&open, &known);
-        }
-        if !entry.parents.is_empty() {
-            let now = self.clock.now();
-            self.fresh.lock().put(entry.id.clone(), now);
-        }
-        Ok(())
-    }
-
     /// The store calls an item otherwise from now on. Blocks.
     fn take_new_id(&self, old: &ItemId, entry: &Entry, now: Timestamp) -> super::Result<()> {
         if self.capabilities().ids == IdScheme::Path && entry.kind == Kind::Folder {
@@ -476,11 +463,11 @@ impl Vfs {
     ) -> super::Result<(Option<Arc<Entry>>, Arc<Entry>)> {
         let now = self.answered_now();
         let before = self.catalog.by_id(old.unwrap_or(&entry.id))?.map(|node| node.entry);
-        let _changing = self.changing();
-        match before.as_ref().is_some_and(|before| self.is_theirs(entry, before, old)) {
-            true => self.notice(Notice::Content { ino }),
-            false => self.opens.becomes(ino, Some(entry.version.clone())),
+        let theirs = !sends && before.as_ref().is_some_and(|before| self.is_theirs(entry, before, old));
+        if !theirs {
+            self.opens.becomes(ino, Some(entry.version.clone()));
         }
+        let changing = self.changing();
         let (mut bindings, mut misplaced) = (Vec::new(), Vec::new());
         if let Some(old) = old {
             bindings.extend(self.unbinding(old)?);
@@ -523,6 +510,10 @@ impl Vfs {
         };
         // Who looked before that and opens after it looks again.
         self.contents_changed.fetch_add(1, Ordering::SeqCst);
+        if theirs {
+            self.notice(Notice::Content { ino });
+        }
+        drop(changing);
         let is_it = |known: &Arc<Entry>| {
             known.version == entry.version || before.as_ref().is_some_and(|before| before.version == known.version)
         };
@@ -542,18 +533,7 @@ impl Vfs {
         let mut guard = self.journal.lock();
         if let Some(attr) = self.journal.attr(ino).filter(|attr| attr.mtime.is_some()) {
             let keeps = sends || attr.version == before.as_ref().map(|before| before.version.clone());
-            let attr = match entry.kind {
-                Kind::File if keeps => Some(LocalAttr {
-                    version: Some(known.version.clone()),
-                    ..attr
-                }),
-                Kind::File => None,
-                Kind::Folder => Some(LocalAttr {
-                    told: told_time(entry),
-                    ..attr
-                }),
-            };
-            bindings.extend(attr.map(|attr| Write::Attr(ino, Box::new(attr))));
+            bindings.extend(retold(attr, keeps, &known).map(|attr| Write::Attr(ino, Box::new(attr))));
         }
         let ticket = (!bindings.is_empty()).then(|| guard.commit(bindings, Durability::Written));
         drop(guard);
@@ -634,6 +614,20 @@ impl Vfs {
             self.sending.lock().insert(ino, (body, generation));
         }
         same
+    }
+}
+
+/// What is set of an item here, after an answer that knows it as `now`; `keeps`: the time that was set is that of these bytes.
+fn retold(attr: LocalAttr, keeps: bool, now: &Entry) -> Option<LocalAttr> {
+    match now.kind {
+        Kind::File => keeps.then(|| LocalAttr {
+            version: Some(now.version.clone()),
+            ..attr
+        }),
+        Kind::Folder => Some(LocalAttr {
+            told: told_time(now),
+            ..attr
+        }),
     }
 }
 

@@ -121,7 +121,7 @@ impl Vfs {
         if notes::is_note(ino) || self.opens.get(ino).is_some_and(|open| open.is_ghost()) {
             return Err(Error::NoData);
         }
-        self.blocking(move |vfs| vfs.node(ino)).await
+        self.blocking(move |vfs| vfs.seated_node(ino)).await
     }
 
     fn known_field(&self, name: &str, kind: Kind) -> Option<FieldName> {

@@ -68,11 +68,9 @@ pub fn all_stores() -> [Capabilities; 5] {
 impl Vfs {
     /// A write as the kernel sends it through a handle that was opened so.
     pub async fn write_at(&self, fh: Fh, offset: u64, data: Bytes) -> Result<u32> {
-        let how = self.handles.file(fh)?.how;
-        let aim = match (how.append, how.direct) {
-            (true, true) => Aim::EndInParts,
-            (true, false) => Aim::End,
-            (false, _) => Aim::Offset,
+        let aim = match self.handles.file(fh)?.how.append {
+            true => Aim::End,
+            false => Aim::Offset,
         };
         self.write(fh, offset, data, aim).await
     }

@@ -661,7 +661,7 @@ async fn what_is_appended_to_a_file_of_unknown_size_goes_to_its_end() {
         let part = Bytes::from_static(part);
         if rig
             .vfs
-            .write_quickly(fh, at, &part, Aim::Offset)
+            .write_quickly(fh, at, &part, Aim::End)
             .expect("written")
             .is_none()
         {
