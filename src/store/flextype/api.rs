@@ -25,11 +25,12 @@ const SUSPICIOUS_BYTES: u64 = 1 << 20;
 
 /// Pauses before a read that failed (500) is asked again: another client's call may have been rewriting the token. Of calls
 /// beside busy ones nearly every fourth fails so.
-const ONCE_MORE: [Duration; 4] = [
+const ONCE_MORE: [Duration; 5] = [
     Duration::from_millis(50),
     Duration::from_millis(150),
     Duration::from_millis(400),
     Duration::from_millis(1000),
+    Duration::from_millis(2500),
 ];
 /// The same where 500 is one of the two answers that are expected.
 const ONCE_MORE_WHEN_EXPECTED: usize = 2;
