@@ -456,7 +456,8 @@ impl Vfs {
         drop(seating);
         ticket.wait_blocking()?;
         // The kernel has the names for the old inode, and would show that for as long as it remembers them.
-        for place in self.places(&self.node(new)?)? {
+        let shown = self.node(new).ok().map(|node| self.places(&node)).transpose()?;
+        for place in shown.unwrap_or_default() {
             self.notice(Notice::Entry {
                 parent: place.parent,
                 name: place.name,
