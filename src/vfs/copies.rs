@@ -47,7 +47,7 @@ impl Vfs {
             return Ok(copied);
         }
         self.check_size(to_offset.saturating_add(len))?;
-        self.begin_writing(&target.file, Keep::All).await?;
+        let _edit = self.edit(&target.file, Keep::All).await?;
         let step = len.min(COPY_STEP_BYTES);
         let mut done = 0;
         while done < step {

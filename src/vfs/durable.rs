@@ -28,52 +28,63 @@ const FREE_BYTES_MIN: u64 = 128 << 20;
 const FILES_EACH: usize = 64;
 
 impl Vfs {
-    /// Completes the body, then makes it durable together with the change that says so.
-    pub(super) async fn make_durable(&self, file: &Arc<OpenFile>) -> Result<()> {
+    /// Completes the body, then makes it durable together with the change that says so. `false`: somebody is writing to it in
+    /// this very moment, so it is durable, and not closed.
+    pub(super) async fn make_durable(&self, file: &Arc<OpenFile>) -> Result<bool> {
         let _turn = file.turn.lock().await;
         if file.writing() != Writing::Dirty {
-            return Ok(());
+            return Ok(true);
         }
-        let (body, seen) = (file.body(), file.changes());
+        let body = file.body();
         if let Err(error) = body.complete(self.config.deadline).await {
             file.set_failed(true);
             return Err(error.into());
         }
-        if file.is_ghost() {
-            body.sync().await?;
-            file.flushed(seen);
-            return Ok(());
-        }
         let file = file.clone();
-        self.blocking(move |vfs| vfs.close_durably(&file, &body, seen)).await
+        self.blocking(move |vfs| vfs.close_durably(&file, &body)).await
     }
 
     /// The same where nothing has to be fetched and nobody else is at it; `None` where it is. Blocks.
-    pub(super) fn make_durable_quickly(&self, file: &Arc<OpenFile>) -> Result<Option<()>> {
+    pub(super) fn make_durable_quickly(&self, file: &OpenFile) -> Result<Option<()>> {
         let Ok(_turn) = file.turn.try_lock() else {
             return Ok(None);
         };
         if file.writing() != Writing::Dirty {
             return Ok(Some(()));
         }
-        let (body, seen) = (file.body(), file.changes());
+        let body = file.body();
         if file.is_ghost() || !body.is_complete() {
             return Ok(None);
         }
-        self.close_durably(file, &body, seen).map(Some)
+        self.close_durably(file, &body).map(|_| Some(()))
     }
 
-    /// Makes a whole body durable with the change that says so, or takes back what was said. Blocks.
-    fn close_durably(&self, file: &Arc<OpenFile>, body: &Arc<Body>, seen: u64) -> Result<()> {
+    /// What was written is on the disk, and the journal as it is; it is not said that this is all. Blocks.
+    fn write_down(&self, body: &Body) -> Result<()> {
+        body.sync_now()?;
+        Ok(self.journal.sync().wait_blocking()?)
+    }
+
+    /// Makes a whole body durable with the change that says so, or takes back what was said. Answers whether it could be said
+    /// that this is all. Blocks.
+    fn close_durably(&self, file: &OpenFile, body: &Arc<Body>) -> Result<bool> {
+        let Some(still) = file.hold_still() else {
+            return self.write_down(body).map(|()| false);
+        };
+        if file.is_ghost() {
+            body.sync_now()?;
+            still.flushed();
+            return Ok(true);
+        }
         let told = self.tell_closed(file, body);
         let told = told.and_then(|ticket| Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?));
         file.set_failed(told.is_err());
         match &told {
-            Ok(()) => file.flushed(seen),
+            Ok(()) => still.flushed(),
             // The program hears that its save failed, so it must not be sent as if it had not.
             Err(_) => self.take_back_close(file.ino, body),
         }
-        told
+        told.map(|()| true)
     }
 
     fn take_back_close(&self, ino: Ino, body: &Body) {

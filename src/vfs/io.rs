@@ -12,7 +12,7 @@ use crate::model::Ino;
 use crate::store::ErrorKind;
 
 use super::handles::FileHandle;
-use super::opens::{OpenFile, TakenBy, Writing};
+use super::opens::{Edit, OpenFile, TakenBy, Writing};
 use super::vfs::Vfs;
 use super::who::{are_apart, is_killed};
 use super::{Aim, Allocate, Caller, Commit, Error, Fh, Notice, Result, SeekFor};
@@ -100,7 +100,7 @@ impl Vfs {
 
     /// A program has changed bytes of an open file.
     pub(super) fn has_changed(&self, file: &OpenFile) {
-        file.changed(self.clock.now());
+        file.set_mtime(Some(self.clock.now()));
         // Near the end of the disk, what was cached may just have made room for that.
         self.journal.renew_reserve();
     }
@@ -110,7 +110,7 @@ impl Vfs {
         let handle = self.handles.file(fh)?;
         let (file, len) = (&handle.file, data.len() as u64);
         self.check_size(aimed(&handle, offset, aim).saturating_add(len))?;
-        self.begin_writing(file, Keep::All).await?;
+        let _edit = self.edit(file, Keep::All).await?;
         // By now its size is known.
         let at = aimed(&handle, offset, aim);
         self.check_size(at.saturating_add(len))?;
@@ -124,8 +124,8 @@ impl Vfs {
         let handle = self.handles.file(fh)?;
         let (file, len, at) = (&handle.file, data.len() as u64, aimed(&handle, offset, aim));
         self.check_size(at.saturating_add(len))?;
-        let ready = file.writing() == Writing::Dirty && file.copying().is_none();
-        if !ready || !file.body().write_quickly(at, data)? {
+        let Some(_edit) = file.edit() else { return Ok(None) };
+        if !file.body().write_quickly(at, data)? {
             return Ok(None);
         }
         self.has_written(file, offset, at);
@@ -177,19 +177,25 @@ impl Vfs {
                 None => Ok(()),
             };
         }
-        if handle.file.writing() == Writing::Dirty && is_killed(caller.pid) {
-            handle.file.set_killed();
+        // Whoever closes is asked for first: what is flushed now may be written to by the others in the next moment.
+        if is_killed(caller.pid) {
+            if handle.file.writing() == Writing::Dirty {
+                handle.file.set_killed();
+            }
             return Ok(());
         }
-        if handle.file.writing() == Writing::Dirty && are_apart(caller.pid, handle.opener) {
+        if are_apart(caller.pid, handle.opener) {
             // A child lets go of a file that its parent may go on writing: the bytes are durable, and not yet a save.
-            handle.file.body().sync().await?;
-            return Ok(self.journal.sync().wait().await?);
+            if handle.file.writing() == Writing::Dirty {
+                handle.file.body().sync().await?;
+                self.journal.sync().wait().await?;
+            }
+            return Ok(());
         }
-        self.make_durable(&handle.file).await?;
+        let is_whole = self.make_durable(&handle.file).await?;
         match self.config.commit {
-            Commit::Close => self.wait_for_store(&handle).await,
-            Commit::Background | Commit::Fsync => Ok(()),
+            Commit::Close if is_whole => self.wait_for_store(&handle).await,
+            Commit::Close | Commit::Background | Commit::Fsync => Ok(()),
         }
     }
 
@@ -203,7 +209,9 @@ impl Vfs {
         }
         // Before the journal is told, or the uploader could look in between and wait for the close.
         let released = handle.file.release_if_open_for(OPEN_FOR_LONG, self.clock.now());
-        self.make_durable(&handle.file).await?;
+        if !self.make_durable(&handle.file).await? {
+            return Ok(());
+        }
         match self.config.commit {
             Commit::Fsync | Commit::Close => self.wait_for_store(&handle).await,
             Commit::Background if released => self.publish_while_open(&handle.file).await,
@@ -226,7 +234,7 @@ impl Vfs {
             Allocate::Grow | Allocate::ZeroRange { keep_size: false } => self.check_size(end)?,
             Allocate::KeepSize | Allocate::PunchHole | Allocate::ZeroRange { keep_size: true } => {}
         }
-        self.begin_writing(&handle.file, Keep::All).await?;
+        let _edit = self.edit(&handle.file, Keep::All).await?;
         handle.file.body().allocate(disk_mode(how), offset, len).await?;
         self.has_changed(&handle.file);
         Ok(())
@@ -256,7 +264,7 @@ impl Vfs {
         self.check_size(len)?;
         // A file cut to nothing needs none of its old bytes.
         let keep = if len == 0 { Keep::Nothing } else { Keep::All };
-        self.begin_writing(file, keep).await?;
+        let _edit = self.edit(file, keep).await?;
         file.body().truncate(len).await?;
         self.has_changed(file);
         Ok(())
@@ -272,11 +280,19 @@ impl Vfs {
         }
     }
 
+    /// Begins to change a file's bytes, once the journal knows that it is written to. Until the answer is dropped, no close
+    /// is told of it.
+    pub(super) async fn edit<'a>(&self, file: &'a Arc<OpenFile>, keep: Keep) -> Result<Edit<'a>> {
+        loop {
+            if let Some(edit) = file.edit() {
+                return Ok(edit);
+            }
+            self.begin_writing(file, keep).await?;
+        }
+    }
+
     /// Before the first change of a file's bytes: the body moves to the staging folder, and the journal knows.
     pub(super) async fn begin_writing(&self, file: &Arc<OpenFile>, keep: Keep) -> Result<()> {
-        if file.writing() == Writing::Dirty && file.copying().is_none() {
-            return Ok(());
-        }
         let _turn = file.turn.lock().await;
         if file.copying().is_some() {
             self.materialise(file, keep).await?;

@@ -39,8 +39,10 @@ struct State {
     handles: u32,
     writers: u32,
     writing: Writing,
-    /// Moves with every change of the bytes: whoever made them durable sees whether more came meanwhile.
-    changes: u64,
+    /// Changes of its bytes that go on at this moment.
+    edits: u32,
+    /// Its bytes are being made durable with the word that this is all.
+    still: bool,
     mtime: Option<Timestamp>,
     /// No longer in the tree.
     ghost: Option<Ghost>,
@@ -82,6 +84,37 @@ pub(super) struct OpenFile {
     state: Mutex<State>,
 }
 
+/// A change of an open file's bytes while it goes on.
+#[must_use]
+pub(super) struct Edit<'a>(&'a OpenFile);
+
+impl Drop for Edit<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().edits -= 1;
+    }
+}
+
+/// An open file whose bytes stay as they are. Taken with its turn: who wants to change them waits for that.
+#[must_use]
+pub(super) struct Still<'a>(&'a OpenFile);
+
+impl Still<'_> {
+    /// All that was written is durable, and the journal knows.
+    pub fn flushed(&self) {
+        let mut state = self.0.state.lock();
+        state.writing = Writing::Flushed;
+        if state.ghost.is_none() {
+            state.mtime = None;
+        }
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().still = false;
+    }
+}
+
 /// What is left to do when a handle is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
@@ -102,7 +135,8 @@ impl OpenFile {
             handles: 0,
             writers: 0,
             writing: Writing::Not,
-            changes: 0,
+            edits: 0,
+            still: false,
             mtime: None,
             ghost: None,
             killed: false,
@@ -158,31 +192,23 @@ impl OpenFile {
         state.released &= writing != Writing::Dirty;
     }
 
-    /// The bytes were changed at `now`. Told after the change, so that a flush under way either has it or leaves the file
-    /// to be flushed again.
-    pub fn changed(&self, now: Timestamp) {
+    /// Begins to change bytes of what the journal knows to be written to; `None`: see [`super::Vfs::edit`].
+    pub fn edit(&self) -> Option<Edit<'_>> {
         let mut state = self.state.lock();
-        state.mtime = Some(now);
-        state.changes += 1;
-        if state.writing == Writing::Flushed {
-            state.writing = Writing::Dirty;
-        }
+        let is_open = state.writing == Writing::Dirty && state.copying.is_none() && !state.still;
+        is_open.then(|| {
+            state.edits += 1;
+            Edit(self)
+        })
     }
 
-    /// How many changes there were: to be asked before their bytes are made durable.
-    pub fn changes(&self) -> u64 {
-        self.state.lock().changes
-    }
-
-    /// The first `seen` changes are durable, and the journal knows. Later ones still are to be.
-    pub fn flushed(&self, seen: u64) {
+    /// Lets nobody change its bytes until this is dropped; `None` where somebody is doing so.
+    pub fn hold_still(&self) -> Option<Still<'_>> {
         let mut state = self.state.lock();
-        if state.changes == seen {
-            state.writing = Writing::Flushed;
-            if state.ghost.is_none() {
-                state.mtime = None;
-            }
-        }
+        (state.edits == 0).then(|| {
+            state.still = true;
+            Still(self)
+        })
     }
 
     pub fn version(&self) -> Option<ContentVersion> {

@@ -75,7 +75,7 @@ impl Vfs {
             result = self.truncate_file(&file, size).await;
         }
         if result.is_ok() {
-            result = self.make_durable(&file).await;
+            result = self.make_durable(&file).await.map(drop);
         }
         self.close_file(&file, true).await;
         result.map(|()| changes)

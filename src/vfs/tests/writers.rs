@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{ME, Rig, name};
-use crate::journal::{Fingerprint, Publishing, State, UploaderConfig};
+use crate::journal::{Fingerprint, Phase, Publishing, State, UploaderConfig};
 use crate::model::Ino;
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
-use crate::vfs::{Commit, Fh, OpenHow, VfsConfig};
+use crate::vfs::{Caller, Commit, Fh, OpenHow, VfsConfig};
 
 fn writing() -> OpenHow {
     OpenHow {
@@ -21,9 +21,13 @@ fn writing() -> OpenHow {
 
 /// A new file with bytes that nobody has closed or synced.
 async fn half_written(rig: &Rig, path: &str) -> (Ino, Fh) {
+    half_written_by(ME, rig, path).await
+}
+
+async fn half_written_by(writer: Caller, rig: &Rig, path: &str) -> (Ino, Fh) {
     let (attr, opened) = rig
         .vfs
-        .create(ME, Ino::ROOT, &name(path), 0o644, writing())
+        .create(writer, Ino::ROOT, &name(path), 0o644, writing())
         .await
         .expect("create");
     rig.vfs
@@ -68,6 +72,71 @@ async fn what_was_being_written_when_the_daemon_died_is_readable_and_sent_whole_
     assert_eq!(rig.vfs.retry(Some(ino.0)).await.expect("retry"), 1);
     rig.settle().await;
     assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written".to_vec()));
+}
+
+fn phase(rig: &Rig, ino: Ino) -> Option<Phase> {
+    let change = rig.vfs.journal.change(ino);
+    change.and_then(|change| Some(change.staged.as_ref()?.phase))
+}
+
+/// A program syncs its file and goes on writing it, and a child that it has started in that moment lets go of the file: what
+/// there was of the next bytes counted as a save, and was published when the daemon died.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_closes_between_a_sync_and_the_next_write_ends_no_save() {
+    let mut rig = Rig::new(presets::like_imagerelay()).await;
+    let [parent, child] = [std::process::id(), 1].map(|pid| Caller { pid, ..ME });
+    let (ino, fh) = half_written_by(parent, &rig, "half.txt").await;
+    rig.vfs.fsync(fh).await.expect("synced");
+    assert_eq!(phase(&rig, ino), Some(Phase::Closed));
+    let open = rig.vfs.opens.get(ino).expect("open");
+    let turn = open.turn.lock().await;
+    let written = rig.vfs.write_at(fh, 20, Bytes::from_static(b", or nearly"));
+    let closed = rig.vfs.flush(child, fh);
+    // In the order in which they have asked for it.
+    let go_on = async { drop(turn) };
+    let (written, closed, ()) = tokio::join!(written, closed, go_on);
+    assert!(written.is_ok() && closed.is_ok());
+    assert_eq!(phase(&rig, ino), Some(Phase::Open));
+    drop(open);
+    rig.crash().await;
+    rig.settle().await;
+    assert_eq!(parked(&rig).await, 1);
+    assert!(rig.stored().is_empty());
+}
+
+/// One of two that write to a file closes it while the other is at it: the journal had a save, and what the other wrote from
+/// then on was published half when the daemon died.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_closed_while_another_writes_to_it_is_durable_and_no_save() {
+    for quick in [false, true] {
+        let mut rig = Rig::new(presets::like_imagerelay()).await;
+        let (ino, fh) = half_written(&rig, "half.txt").await;
+        let open = rig.vfs.opens.get(ino).expect("open");
+        let edit = open.edit().expect("it is written to");
+        let close = async || match quick {
+            true => {
+                let vfs = rig.vfs.clone();
+                let flushed = tokio::task::spawn_blocking(move || vfs.flush_quickly(ME, fh));
+                let flushed = flushed.await.expect("no panic");
+                flushed.expect("flushed").expect("on the spot");
+            }
+            false => rig.vfs.flush(ME, fh).await.expect("flushed"),
+        };
+        close().await;
+        assert_eq!(phase(&rig, ino), Some(Phase::Open), "quick: {quick}");
+        drop(edit);
+        let still = open.hold_still().expect("nobody writes");
+        assert!(open.edit().is_none(), "who wants to write waits for the close");
+        drop(still);
+        close().await;
+        assert_eq!(phase(&rig, ino), Some(Phase::Closed), "quick: {quick}");
+        assert!(open.edit().is_none(), "the journal is to know first");
+        drop(open);
+        rig.crash().await;
+        rig.settle().await;
+        assert_eq!(parked(&rig).await, 0);
+        assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written".to_vec()));
+    }
 }
 
 /// While one program waited for the store, another one wrote to the same file: it was parked as if its writer had died.
