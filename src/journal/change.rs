@@ -1,6 +1,7 @@
 //! A pending change: what a node is to become in the store. One row per node, holding the wanted state and not a list of
 //! operations, so that renames collapse, fields coalesce and what is created and removed again costs nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -224,6 +225,17 @@ impl From<KnownItemRow> for KnownItem {
     }
 }
 
+/// An upload that goes on where it stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// How far it got.
+    #[serde(flatten)]
+    pub upload: Resume,
+    /// The fields that go along with it: stores are told of them at the beginning. Those set since follow by themselves.
+    #[serde(default, skip_serializing_if = "FieldChanges::is_empty")]
+    pub fields: FieldChanges,
+}
+
 /// The wanted state of one node, as far as it differs from what the catalog says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -254,9 +266,9 @@ pub struct Change {
     /// What the last try said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// How far an upload of the staged bytes got.
+    /// An upload of the staged bytes that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume: Option<Resume>,
+    pub resume: Option<Begun>,
     /// What may have been made already: looked for before anything is made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<Unanswered>,
@@ -317,6 +329,17 @@ impl Change {
             removing: None,
             copy_of: None,
             approved: false,
+        }
+    }
+
+    /// The change as its upload carries it out, which may have been begun with other fields.
+    pub(super) fn as_begun(&self) -> Cow<'_, Self> {
+        match &self.resume {
+            Some(begun) if begun.fields != self.fields => Cow::Owned(Self {
+                fields: begun.fields.clone(),
+                ..self.clone()
+            }),
+            Some(_) | None => Cow::Borrowed(self),
         }
     }
 

@@ -218,7 +218,7 @@ fn is_final(kind: &ErrorKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Unanswered;
+    use crate::journal::{Begun, Unanswered};
     use crate::model::{ItemId, Kind, Name};
     use crate::store::Resume;
 
@@ -235,10 +235,14 @@ mod tests {
         sent.unanswered = was_in_doubt.then(|| note_of_it.clone());
         let mut now = sent.clone();
         now.unanswered = Some(note_of_it);
-        now.resume = resumes.then(|| Resume {
+        let upload = Resume {
             upload: "u".into(),
             chunks: vec![1],
             chunk_bytes: 4,
+        };
+        now.resume = resumes.then(|| Begun {
+            upload,
+            fields: Default::default(),
         });
         let step = Step::Create {
             parent: ItemId::new("folder:1"),

@@ -33,7 +33,9 @@ use std::path::{Path, PathBuf};
 use change::{Alteration, resembles};
 
 pub use bodies::{HELD_BYTES_EACH_MAX, HeldBody};
-pub use change::{Change, Fingerprint, KnownItem, LocalReason, Phase, Place, Placing, Staged, State, Unanswered};
+pub use change::{
+    Begun, Change, Fingerprint, KnownItem, LocalReason, Phase, Place, Placing, Staged, State, Unanswered,
+};
 pub use db::{LocalAttr, NameBinding, Write};
 #[cfg(test)]
 pub(crate) use doubt::Publishing;

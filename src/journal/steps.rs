@@ -13,7 +13,7 @@ use super::identity::{is_backup, set_aside, take_over};
 use super::outcome;
 use super::plan::Step;
 use super::uploader::{Acted, Sent, Uploader, put_or_drop, waited};
-use super::{Change, Durability, Fingerprint, KnownItem, LocalReason, Place, Placing, Staged, State, Write};
+use super::{Begun, Change, Durability, Fingerprint, KnownItem, LocalReason, Place, Placing, Staged, State, Write};
 
 impl Uploader {
     /// Carries a step out; `decided` is the count of the journal's commits before it was planned.
@@ -167,6 +167,7 @@ impl Uploader {
         if let Some(source) = change.copy_of.as_ref().filter(|_| change.staged.is_none()) {
             return self.copy(change, step, source, parent, name).await;
         }
+        let change = &*change.as_begun();
         let Ok(_permit) = self.uploads.acquire().await else {
             return Ok(Acted::Rest);
         };
@@ -215,6 +216,7 @@ impl Uploader {
         name: &Name,
         remote: Option<&Entry>,
     ) -> Result<Acted, StoreError> {
+        let change = &*change.as_begun();
         let old = &*self.known(change, remote).await?;
         let renames = change.placing.as_ref().is_some_and(|p| p.is_moved());
         if change.staged.is_some() && !renames && self.world.same_bytes(change, old).await {
@@ -569,14 +571,18 @@ impl Follow<'_> {
 impl Progress for Follow<'_> {
     fn resume(&self) -> Option<Resume> {
         let now = self.uploader.journal.change(self.change.ino)?;
-        self.is_of_this_upload(&now).then(|| now.resume.clone())?
+        let begun = now.resume.as_ref().filter(|_| self.is_of_this_upload(&now));
+        begun.map(|begun| begun.upload.clone())
     }
 
     fn save(&self, resume: &Resume) {
         let kept = self.uploader.update(self.change.ino, Durability::Written, |change| {
             // Never kept for other bytes, or another name, than those that were sent.
             if self.is_of_this_upload(change) {
-                change.resume = Some(resume.clone());
+                change.resume = Some(Begun {
+                    upload: resume.clone(),
+                    fields: self.change.fields.clone(),
+                });
             }
         });
         // Losing it costs a chunk that is sent again, so nobody waits for it.

@@ -313,7 +313,7 @@ impl Store for MemoryStore {
         if let Some(made) = self.made_by(progress) {
             return Ok(made);
         }
-        let content = self.receive("create file", &store_name, body, progress).await?;
+        let (content, fields) = self.receive("create file", &store_name, body, fields, progress).await?;
         let fate = self.faults.meet(Op::Create, "create file", name.as_str()).await?;
         let content = match fate {
             Fate::CutAfter(bytes) => content.slice(..content.len().min(bytes as usize)),
@@ -325,7 +325,7 @@ impl Store for MemoryStore {
             if fields.is_empty() {
                 entry
             } else {
-                tree.set_fields("create file", self.now(), &entry.id, fields)?
+                tree.set_fields("create file", self.now(), &entry.id, &fields)?
             }
         };
         self.note_made(progress, &entry);
@@ -351,8 +351,9 @@ impl Store for MemoryStore {
             self.check_name(name, Kind::File)?;
         }
         self.check_base(item, base)?;
-        let content = self
-            .receive("replace", name.map_or(&item.name, |name| name.as_str()), body, progress)
+        let name_there = name.map_or(item.name.as_str(), |name| name.as_str());
+        let (content, _) = self
+            .receive("replace", name_there, body, &FieldChanges::new(), progress)
             .await?;
         let fate = self.faults.meet(Op::Replace, "replace", item.id.as_str()).await?;
         self.check_base(item, base)?;

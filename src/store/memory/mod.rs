@@ -23,7 +23,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::{Capabilities, SharedStore};
-use crate::model::{ItemId, SharedClock, Timestamp};
+use crate::model::{FieldChanges, ItemId, SharedClock, Timestamp};
 
 pub use faults::{Fault, Faults, Op};
 pub use presets::{like_flextype, like_im4, like_imagerelay, like_omeka, whole};
@@ -106,6 +106,8 @@ pub struct MemoryStore {
     /// How many uploads were begun, and what those that could be resumed have made.
     uploads: Arc<AtomicU64>,
     published: Arc<Mutex<HashMap<String, ItemId>>>,
+    /// The fields that uploads were begun with.
+    begun: Arc<Mutex<HashMap<String, FieldChanges>>>,
 }
 
 /// Collections by their ids: their names and members.
@@ -133,6 +135,7 @@ impl MemoryStore {
             collections: Arc::default(),
             uploads: Arc::default(),
             published: Arc::default(),
+            begun: Arc::default(),
         }
     }
 

@@ -56,10 +56,11 @@ impl MemoryStore {
         }
         let mut contents = Vec::with_capacity(files.len());
         for file in files {
-            contents.push(
-                self.receive(OPERATION, &file.name.to_store(), file.body, file.progress)
-                    .await,
-            );
+            let received = self
+                .receive(OPERATION, &file.name.to_store(), file.body, fields, file.progress)
+                .await;
+            // Of many files the fields are told at the end.
+            contents.push(received.map(|(content, _)| content));
         }
         let fate = match self.faults.meet(Op::Create, OPERATION, parent.as_str()).await {
             Ok(fate) => fate,

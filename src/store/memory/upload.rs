@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::{Bytes, BytesMut};
 
 use super::{MemoryStore, Op, Spelling};
-use crate::model::Entry;
+use crate::model::{Entry, FieldChanges};
 use crate::store::{Body, ErrorKind, Progress, Result, Resume, StoreError, Support};
 
 /// What stands before an image that the server re-encoded.
@@ -26,14 +26,16 @@ impl MemoryStore {
         }
     }
 
-    /// Sends the chunks that are not acknowledged yet, and answers the content that the server would publish.
+    /// Sends the chunks that are not acknowledged yet. Answers the content that the server would publish, and the fields
+    /// with which the upload was begun: that is when a server is told of them.
     pub(super) async fn receive(
         &self,
         operation: &'static str,
         name: &str,
         body: &Body,
+        fields: &FieldChanges,
         progress: &dyn Progress,
-    ) -> Result<Bytes> {
+    ) -> Result<(Bytes, FieldChanges)> {
         let size = body.size_bytes();
         if self.capabilities.file_bytes_max.is_some_and(|max| size > max) {
             return Err(StoreError::new(ErrorKind::TooLarge, operation, name));
@@ -47,6 +49,12 @@ impl MemoryStore {
             chunk_bytes: self.knobs().chunk_bytes as u64,
         };
         let mut resume = progress.resume().unwrap_or_else(fresh);
+        let begun_with = self
+            .begun
+            .lock()
+            .entry(resume.upload.clone())
+            .or_insert(fields.clone())
+            .clone();
         let mut content = BytesMut::with_capacity(size as usize);
         for (number, offset) in (1u32..).zip((0..size).step_by(resume.chunk_bytes.max(1) as usize)) {
             let len = resume.chunk_bytes.min(size - offset);
@@ -63,7 +71,7 @@ impl MemoryStore {
         if !progress.may_publish().await {
             return Err(StoreError::new(ErrorKind::Cancelled, operation, name));
         }
-        Ok(self.stored(name, content.freeze()))
+        Ok((self.stored(name, content.freeze()), begun_with))
     }
 
     /// What becomes of the bytes that were sent.

@@ -219,6 +219,38 @@ async fn what_is_done_to_a_file_whose_answer_is_lost_is_done_to_what_is_found() 
     meanwhile(Fault::LoseAnswer).await;
 }
 
+/// The store is told of a file's fields when its upload begins. One that was set while that was tried again counted as told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_while_an_upload_is_tried_again_is_set() {
+    for store in all_stores() {
+        let label = store.label;
+        let rig = Rig::new(store).await;
+        rig.store.turn(|knobs| knobs.chunk_bytes = 4);
+        let broken = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
+        rig.store.faults().inject(Op::Chunk, 3, broken);
+        rig.write("a.txt", b"five chunks of four.").await.expect("write");
+        let ino = rig.at("a.txt").await.expect("there").ino;
+        let set = async |text: &str| {
+            let how = Default::default();
+            let set = rig
+                .vfs
+                .setxattr(super::rig::ME, ino, "user.memory.caption", text.as_bytes(), how);
+            set.await.expect(label);
+        };
+        set("at first").await;
+        rig.asked(Op::Chunk, 3).await;
+        set("since then").await;
+        ends_with(&rig, &[("/a.txt", b"five chunks of four.")], label).await;
+        let told = rig.vfs.getxattr(ino, "user.memory.caption").await.expect(label);
+        assert_eq!(&told[..], b"since then", "{label}");
+        let remote = rig.store.remote();
+        let there = remote.children(&remote.root());
+        let values = &there[0].fields["caption"].values;
+        assert_eq!(values[0].text, "since then", "{label}");
+        assert_eq!(rig.store.faults().calls(Op::SetFields), 1, "{label}");
+    }
+}
+
 /// What the store has acknowledged is not sent again after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_upload_goes_on_behind_the_last_acknowledged_chunk() {
