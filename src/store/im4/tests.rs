@@ -1,5 +1,6 @@
 //! The store against the built-in server.
 
+mod doubt;
 mod together;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,9 @@ use crate::emulator::im4::{
 };
 use crate::http::{Client, LocalBudget, Secret};
 use crate::model::{Availability, Entry, FieldChanges, ItemId, Kind, ManualClock, Name, SystemClock, Timestamp};
-use crate::store::{Body, BundlePart, ErrorKind, Placement, Progress, Query, Result, Retry, Store, UploadProgress};
+use crate::store::{
+    Body, BundlePart, ErrorKind, NewFile, Placement, Progress, Query, Result, Resume, Retry, Store, UploadProgress,
+};
 
 struct Setup {
     server: Running,
@@ -372,34 +375,6 @@ async fn a_new_file_in_a_category_that_is_too_large_to_be_sorted_comes_last() {
     let entry = s.store.stat(&made.id).await.unwrap();
     let refused = s.store.set_fields(&[entry], &change("sortcode", "1")).await;
     assert_eq!(kind(refused), ErrorKind::Invalid, "who asks for it is told");
-}
-
-#[tokio::test]
-async fn an_upload_whose_answer_was_lost_is_found_again_and_not_repeated() {
-    let s = setup().await;
-    s.put(1, "a.jpg", b"abc");
-    let upload = "POST /api/project/{id}/files/category/{id}";
-    s.server
-        .faults()
-        .add(FaultRule::new(upload, When::First(1), Action::ApplyThenDropAnswer));
-    let progress = UploadProgress::default();
-    let (folder, file, content) = (id("category:12-1"), name("a.jpg"), body(b"abc"));
-    let fields = change("caption", "mine");
-    let first = s
-        .store
-        .create(&folder, &file, &content, &fields, &progress)
-        .await
-        .unwrap_err();
-    assert_eq!(first.retry, Retry::Ambiguous);
-    let made = s
-        .store
-        .create(&folder, &file, &content, &fields, &progress)
-        .await
-        .unwrap();
-    assert_eq!(made.fields["caption"].values, ["mine".into()]);
-    assert_eq!(s.server.counters().of(upload), 1);
-    assert_eq!(s.server.project(12).unwrap().files.len(), 2);
-    assert_eq!(progress.resume().map(|resume| resume.upload), Some(String::new()));
 }
 
 #[tokio::test]

@@ -115,7 +115,14 @@ async fn make(
         Identity::Known(id) => Some(*id),
         Identity::Sent | Identity::Overtaken => None,
     }));
-    let after = write::applied(api, memory, (project, category), &ids, &wishes).await?;
+    let after = match write::applied(api, memory, (project, category), &ids, &wishes).await {
+        Ok(after) => after,
+        Err(error) => {
+            let each = files.iter().zip(uploads);
+            let failed = each.map(|(file, upload)| Err(write::though_made(error.about(upload.name), file.progress)));
+            return Ok(failed.collect());
+        }
+    };
     let after: HashMap<u64, File> = after.into_iter().map(|file| (file.id, file)).collect();
     let named = assigned(&new, &sent, &after);
     let outcomes = files.iter().zip(uploads).zip(&identities);

@@ -97,14 +97,24 @@ pub(super) async fn create(
     // Also after a failure, which may have been only the answer's: who looks then must not see the listing from before.
     memory.forget(new.project);
     let id = uploaded?;
-    let file = applied(api, memory, (new.project, new.category), &[id], &wishes).await?;
-    let file = file.into_iter().find(|file| file.id == id).ok_or_else(|| {
+    let files = applied(api, memory, (new.project, new.category), &[id], &wishes).await;
+    let files = files.map_err(|error| though_made(error, progress))?;
+    let file = files.into_iter().find(|file| file.id == id).ok_or_else(|| {
         let lost = Place::File(new.project, id).error(ErrorKind::Protocol, "upload");
         lost.retry(Retry::Ambiguous)
             .because("the server took the upload and does not list it")
     })?;
     progress.save(&Resume::default());
     Ok(projects::file_entry(new.project, &file))
+}
+
+/// What went wrong with a file that had been made. Who tries again finds it by the note of what was there before; where that
+/// is not kept, as the file is to have another name or other bytes by now, nobody knows of it.
+pub(super) fn though_made(error: StoreError, progress: &dyn Progress) -> StoreError {
+    match Before::of(progress) {
+        Some(_) => error,
+        None => error.retry(Retry::Ambiguous),
+    }
 }
 
 /// The file that an earlier attempt uploaded without learning so: one of this name that was not there before it.

@@ -1,7 +1,6 @@
 //! Several files in one request.
 
 use super::*;
-use crate::store::NewFile;
 
 const FILES: usize = 12;
 const UPLOAD: &str = "POST /api/project/{id}/files/category/{id}";
