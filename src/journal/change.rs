@@ -231,9 +231,24 @@ pub struct Begun {
     /// How far it got.
     #[serde(flatten)]
     pub upload: Resume,
-    /// The fields that go along with it: stores are told of them at the beginning. Those set since follow by themselves.
+    /// The fields that the store has been told of with it, if [`Resume::fields_told`]. Those set since follow by themselves.
     #[serde(default, skip_serializing_if = "FieldChanges::is_empty")]
     pub fields: FieldChanges,
+}
+
+impl Begun {
+    /// What is kept of an upload with these fields; `None` where there is nothing to go on with, and what it may have made is
+    /// to be looked for.
+    pub(super) fn of(upload: &Resume, fields: &FieldChanges) -> Option<Self> {
+        let fields = match upload.fields_told {
+            true => fields.clone(),
+            false => FieldChanges::new(),
+        };
+        (*upload != Resume::default()).then(|| Self {
+            upload: upload.clone(),
+            fields,
+        })
+    }
 }
 
 /// The wanted state of one node, as far as it differs from what the catalog says.
@@ -335,7 +350,7 @@ impl Change {
     /// The change as its upload carries it out, which may have been begun with other fields.
     pub(super) fn as_begun(&self) -> Cow<'_, Self> {
         match &self.resume {
-            Some(begun) if begun.fields != self.fields => Cow::Owned(Self {
+            Some(begun) if begun.upload.fields_told && begun.fields != self.fields => Cow::Owned(Self {
                 fields: begun.fields.clone(),
                 ..self.clone()
             }),
@@ -512,6 +527,39 @@ mod tests {
             parent: Ino(parent),
             name: Name::new(name).expect("valid"),
         }
+    }
+
+    /// A field that the store refused could never be corrected: the first one was sent for ever.
+    #[test]
+    fn an_upload_goes_on_with_the_fields_that_the_store_has_been_told_of() {
+        let fields = |text: &str| FieldChanges::from([("caption".to_owned(), vec![text.into()])]);
+        let note = Resume {
+            upload: "what was there before".into(),
+            ..Resume::default()
+        };
+        let job = Resume {
+            fields_told: true,
+            ..note.clone()
+        };
+        assert_eq!(
+            Begun::of(&Resume::default(), &fields("x")),
+            None,
+            "nothing to go on with"
+        );
+        for (upload, expected) in [(note, "corrected"), (job, "refused")] {
+            let mut change = Change::of(Ino(7), Kind::File, None, 1, Timestamp::from_secs(5));
+            change.resume = Begun::of(&upload, &fields("refused"));
+            change.fields = fields("corrected");
+            assert_eq!(change.as_begun().fields, fields(expected));
+        }
+    }
+
+    /// Rows of a time when fields were not kept with them.
+    #[test]
+    fn an_upload_that_an_older_version_began_is_read() {
+        let row = serde_json::json!({"upload": "job 1 2", "chunks": [1], "chunk_bytes": 4});
+        let begun: Begun = serde_json::from_value(row).expect("a row");
+        assert_eq!((begun.upload.chunks, begun.fields.len()), (vec![1], 0));
     }
 
     #[test]

@@ -190,7 +190,8 @@ fn tell(change: &Change, verdict: &Verdict, error: &StoreError) {
 
 /// Notes in a change that `step`, which was planned of `sent`, has failed, and that it is tried again at `at`.
 fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at: Timestamp) {
-    let is_certain = error.retry != Retry::Ambiguous;
+    // What fails on this machine may do so after the store has answered.
+    let is_certain = error.retry != Retry::Ambiguous && error.kind != ErrorKind::Local;
     let was_in_doubt = sent.unanswered.is_some();
     // The request was refused, so nothing was made. An upload that goes on by its number may have been published all the
     // same, unless it is this one that was refused, and for good. A look that fails says nothing about what it looks for.
@@ -239,6 +240,7 @@ mod tests {
             upload: "u".into(),
             chunks: vec![1],
             chunk_bytes: 4,
+            fields_told: false,
         };
         now.resume = resumes.then(|| Begun {
             upload,
@@ -262,6 +264,7 @@ mod tests {
         assert!(in_doubt_after(true, false, ErrorKind::NotReady, later));
         assert!(in_doubt_after(true, true, ErrorKind::Denied, Retry::Never));
         assert!(in_doubt_after(false, false, ErrorKind::Network, Retry::Ambiguous));
+        assert!(in_doubt_after(false, false, ErrorKind::Local, Retry::Never));
         assert!(!in_doubt_after(false, false, ErrorKind::Network, later));
         assert!(!in_doubt_after(true, false, ErrorKind::Denied, Retry::Never));
     }

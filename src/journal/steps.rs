@@ -579,10 +579,7 @@ impl Progress for Follow<'_> {
         let kept = self.uploader.update(self.change.ino, Durability::Written, |change| {
             // Never kept for other bytes, or another name, than those that were sent.
             if self.is_of_this_upload(change) {
-                change.resume = Some(Begun {
-                    upload: resume.clone(),
-                    fields: self.change.fields.clone(),
-                });
+                change.resume = Begun::of(resume, &self.change.fields);
             }
         });
         // Losing it costs a chunk that is sent again, so nobody waits for it.

@@ -76,6 +76,9 @@ pub struct Resume {
     pub chunks: Vec<u32>,
     /// Size of a chunk in bytes, which must stay the same.
     pub chunk_bytes: u64,
+    /// Whether the server has been told of the new file's fields: whoever goes on with it does not tell them again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fields_told: bool,
 }
 
 /// Follows an upload.

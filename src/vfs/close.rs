@@ -1,8 +1,10 @@
 //! What the end of reading and of writing sets off.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::http::{current_context, with_context};
 use crate::journal::{Change, Durability, LocalReason, Phase, Staged, State, Write};
 use crate::model::Ino;
 
@@ -29,7 +31,15 @@ impl Vfs {
     pub async fn release(&self, fh: Fh) {
         if let Some(handle) = self.handles.remove_file(fh) {
             self.has_forgotten(&handle);
-            self.close_file(&handle.file, handle.how.write).await;
+            let vfs = self.clone();
+            // It goes on when nobody waits for it any more: else the file would stay open for ever.
+            let closing = async move {
+                let wrote = handle.wrote.load(Ordering::Relaxed);
+                vfs.close_file(&handle.file, handle.how.write, wrote).await;
+            };
+            if let Err(error) = tokio::spawn(with_context(current_context(), closing)).await {
+                tracing::error!("a file could not be closed: {error}");
+            }
         } else {
             self.handles.remove_note(fh);
         }
@@ -59,21 +69,19 @@ impl Vfs {
         Some(())
     }
 
-    /// Gives up one opening of a file.
-    pub(super) async fn close_file(&self, file: &Arc<OpenFile>, for_writing: bool) {
+    /// Gives up one opening of a file. `wrote`: bytes were changed through it.
+    pub(super) async fn close_file(&self, file: &Arc<OpenFile>, for_writing: bool, wrote: bool) {
         if for_writing && let Err(error) = self.end_copying(file).await {
             tracing::error!(ino = file.ino.0, "an unfinished copy could not be completed: {error}");
         }
-        if for_writing && file.writing() == Writing::Dirty && !file.is_killed() && !file.has_failed() {
-            // mmap stores may come after the last flush.
-            if let Err(error) = self.make_durable(file).await {
-                tracing::error!(
-                    ino = file.ino.0,
-                    "the last bytes of a file could not be made durable: {error}"
-                );
-            }
+        if for_writing && (wrote || file.writers() <= 1) {
+            self.secure_last_bytes(file).await;
         }
         let closed = self.opens.close(file, for_writing);
+        if for_writing && closed != Closed::StillOpen {
+            // Two may have closed it at once, each of whom left that to the other.
+            self.secure_last_bytes(file).await;
+        }
         if for_writing && closed != Closed::StillOpen {
             match file.is_ghost() {
                 true => self.removal_goes_on(file.ino),
@@ -90,6 +98,19 @@ impl Vfs {
                     "an unlinked file's bytes could not be removed: {error}"
                 );
             }
+        }
+    }
+
+    /// mmap stores may come after the last flush.
+    async fn secure_last_bytes(&self, file: &Arc<OpenFile>) {
+        if file.writing() != Writing::Dirty || file.is_killed() || file.has_failed() {
+            return;
+        }
+        if let Err(error) = self.make_durable(file).await {
+            tracing::error!(
+                ino = file.ino.0,
+                "the last bytes of a file could not be made durable: {error}"
+            );
         }
     }
 

@@ -64,7 +64,7 @@ impl Vfs {
             target.file.body().write(to_offset + done, data).await?;
             done += got;
         }
-        self.has_changed(&target.file);
+        self.has_changed_by(&target);
         Ok(done)
     }
 
@@ -81,6 +81,9 @@ impl Vfs {
             return Ok(None);
         }
         let _turn = target.file.turn.lock().await;
+        let Some(_still) = target.file.hold_still() else {
+            return Ok(None);
+        };
         let (from, to) = (source.file.ino, target.file.ino);
         let copying = target.file.copying();
         if copying.is_none() && (offset != 0 || target.file.body().size() != Some(0)) {
@@ -119,7 +122,7 @@ impl Vfs {
     /// A copy that the program left unfinished is made of bytes.
     pub(super) async fn end_copying(&self, file: &Arc<OpenFile>) -> Result<()> {
         match file.copying() {
-            Some(copying) if copying.upto < copying.size => self.begin_writing(file, Keep::All).await,
+            Some(copying) if copying.upto < copying.size => self.begin_writing(file, Keep::All).await.map(drop),
             Some(_) | None => Ok(()),
         }
     }

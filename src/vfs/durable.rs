@@ -31,7 +31,7 @@ impl Vfs {
     /// Completes the body, then makes it durable together with the change that says so. `false`: somebody is writing to it in
     /// this very moment, so it is durable, and not closed.
     pub(super) async fn make_durable(&self, file: &Arc<OpenFile>) -> Result<bool> {
-        let _turn = file.turn.lock().await;
+        let turn = file.turn.clone().lock_owned().await;
         if file.writing() != Writing::Dirty {
             return Ok(true);
         }
@@ -41,7 +41,12 @@ impl Vfs {
             return Err(error.into());
         }
         let file = file.clone();
-        self.blocking(move |vfs| vfs.close_durably(&file, &body)).await
+        self.blocking(move |vfs| {
+            // Also when nobody waits for this any more.
+            let _turn = turn;
+            vfs.close_durably(&file, &body)
+        })
+        .await
     }
 
     /// The same where nothing has to be fetched and nobody else is at it; `None` where it is. Blocks.
@@ -59,17 +64,11 @@ impl Vfs {
         self.close_durably(file, &body).map(|_| Some(()))
     }
 
-    /// What was written is on the disk, and the journal as it is; it is not said that this is all. Blocks.
-    fn write_down(&self, body: &Body) -> Result<()> {
-        body.sync_now()?;
-        Ok(self.journal.sync().wait_blocking()?)
-    }
-
     /// Makes a whole body durable with the change that says so, or takes back what was said. Answers whether it could be said
     /// that this is all. Blocks.
     fn close_durably(&self, file: &OpenFile, body: &Arc<Body>) -> Result<bool> {
         let Some(still) = file.hold_still() else {
-            return self.write_down(body).map(|()| false);
+            return self.tell_written(file, body).map(|()| false);
         };
         if file.is_ghost() {
             body.sync_now()?;
@@ -123,16 +122,32 @@ impl Vfs {
         let (is_held, bytes) = (held.is_some(), held);
         let told = self.decide_now(Durability::Synced, move |d| d.closed(ino, &id, size, mtime, bytes));
         let (is_told, decided) = told?;
-        if !is_told && !file.is_ghost() && matches!(self.node(ino), Err(Error::Stale)) {
-            file.set_refused();
-            self.notice(Notice::Attributes { ino });
-            return Err(JournalError::Write("it could not take this new file".into()).into());
-        }
+        self.not_refused(file, is_told)?;
         if is_held && !is_told {
             // No change speaks of these bytes any more; whoever has them open was promised that they are durable.
             body.sync_now()?;
         }
         Ok(decided.ticket)
+    }
+
+    /// Makes a whole body durable that is just being written to, which is not to be taken for a save. Blocks.
+    fn tell_written(&self, file: &OpenFile, body: &Body) -> Result<()> {
+        body.sync_now()?;
+        let (ino, size) = (file.ino, body.size().unwrap_or(0));
+        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let (is_told, decided) = self.decide_now(Durability::Synced, move |d| d.whole_so_far(ino, &id, size))?;
+        self.not_refused(file, is_told)?;
+        decided.wait_blocking(self)
+    }
+
+    /// A program hears that the journal could not take its new file: no change speaks of it.
+    fn not_refused(&self, file: &OpenFile, is_told: bool) -> Result<()> {
+        if is_told || file.is_ghost() || !matches!(self.node(file.ino), Err(Error::Stale)) {
+            return Ok(());
+        }
+        file.set_refused();
+        self.notice(Notice::Attributes { ino: file.ino });
+        Err(JournalError::Write("it could not take this new file".into()).into())
     }
 
     /// Whether the disk is far from full.
@@ -245,6 +260,20 @@ impl Vfs {
 }
 
 impl Decision<'_, '_> {
+    /// What is there of a file that is being written is whole. Answers whether a change speaks of it.
+    fn whole_so_far(&mut self, ino: Ino, body: &str, size: u64) -> Result<bool> {
+        let Some(mut change) = self.overlay().get(ino).map(|change| Change::clone(change)) else {
+            return Ok(false);
+        };
+        let staged = change.staged.as_mut().filter(|staged| staged.body == body);
+        let is_told = staged.is_some();
+        if let Some(staged) = staged {
+            (staged.size, staged.whole) = (size, true);
+            self.write(Write::Put(Box::new(change)));
+        }
+        Ok(is_told)
+    }
+
     /// A file was closed with this body. Answers whether a change speaks of it.
     fn closed(
         &mut self,

@@ -44,7 +44,7 @@ impl Vfs {
         if how.truncate
             && let Err(error) = self.truncate_file(&file, 0).await
         {
-            self.close_file(&file, how.write).await;
+            self.close_file(&file, how.write, how.truncate).await;
             return Err(error);
         }
         let (io, forgets) = self.io_mode(&file, how).await;
@@ -283,7 +283,7 @@ impl Vfs {
         if (self.contents_changed.load(Ordering::SeqCst) != contents || node.entry.as_deref().is_some_and(is_other))
             && let Err(error) = self.is_current(&file).await
         {
-            self.close_file(&file, for_writing).await;
+            self.close_file(&file, for_writing, false).await;
             return Err(error);
         }
         Ok(file)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,8 +20,19 @@ pub(super) struct FileHandle {
     pub reader: Reader,
     /// The thread that opened it.
     pub opener: u32,
+    /// Bytes were changed through it.
+    pub wrote: AtomicBool,
     /// The version for which the kernel drops what it has of others, until it goes on with this handle: it has by then.
     pub forgets: Mutex<Option<ContentVersion>>,
+}
+
+impl FileHandle {
+    /// Whether its close or sync is the word of whoever wrote: who has written nothing says nothing about what others are
+    /// just writing.
+    pub fn speaks_for_the_bytes(&self) -> bool {
+        let itself = u32::from(self.how.write);
+        self.wrote.load(Ordering::Relaxed) || self.file.writers() <= itself
+    }
 }
 
 /// One `opendir`: the folder as it was when the reading began.
@@ -54,6 +65,7 @@ impl Handles {
                 how,
                 reader: Reader::new(),
                 opener,
+                wrote: AtomicBool::new(how.truncate),
                 forgets: Mutex::new(forgets),
             }),
         );

@@ -1,6 +1,7 @@
 //! read, write, flush, fsync, fallocate, lseek, copy_file_range.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +36,11 @@ fn aimed(handle: &FileHandle, offset: u64, aim: Aim) -> u64 {
         Aim::End => handle.file.body().size().unwrap_or(offset),
         Aim::Offset => offset,
     }
+}
+
+/// Whether this flush ends a save: not when a child lets go of a file that its parent may go on writing.
+fn ends_a_save(caller: Caller, handle: &FileHandle) -> bool {
+    handle.speaks_for_the_bytes() && !are_apart(caller.pid, handle.opener)
 }
 
 /// A file that cannot be read as it is known is asked for once in this time, however often programs try.
@@ -98,8 +104,14 @@ impl Vfs {
         });
     }
 
+    /// A program has changed bytes through a handle.
+    pub(super) fn has_changed_by(&self, handle: &FileHandle) {
+        handle.wrote.store(true, Ordering::Relaxed);
+        self.has_changed(&handle.file);
+    }
+
     /// A program has changed bytes of an open file.
-    pub(super) fn has_changed(&self, file: &OpenFile) {
+    fn has_changed(&self, file: &OpenFile) {
         file.set_mtime(Some(self.clock.now()));
         // Near the end of the disk, what was cached may just have made room for that.
         self.journal.renew_reserve();
@@ -115,28 +127,29 @@ impl Vfs {
         let at = aimed(&handle, offset, aim);
         self.check_size(at.saturating_add(len))?;
         file.body().write(at, data).await?;
-        self.has_written(file, offset, at);
+        self.has_written(&handle, offset, at);
         Ok(len as u32)
     }
 
     /// The same into a file that is being written already, with room on the disk; `None` where more is to be done. Blocks.
     pub fn write_quickly(&self, fh: Fh, offset: u64, data: &[u8], aim: Aim) -> Result<Option<u32>> {
         let handle = self.handles.file(fh)?;
-        let (file, len, at) = (&handle.file, data.len() as u64, aimed(&handle, offset, aim));
-        self.check_size(at.saturating_add(len))?;
+        let (file, len) = (&handle.file, data.len() as u64);
         let Some(_edit) = file.edit() else { return Ok(None) };
+        let at = aimed(&handle, offset, aim);
+        self.check_size(at.saturating_add(len))?;
         if !file.body().write_quickly(at, data)? {
             return Ok(None);
         }
-        self.has_written(file, offset, at);
+        self.has_written(&handle, offset, at);
         Ok(Some(len as u32))
     }
 
-    fn has_written(&self, file: &OpenFile, told: u64, at: u64) {
-        self.has_changed(file);
+    fn has_written(&self, handle: &FileHandle, told: u64, at: u64) {
+        self.has_changed_by(handle);
         if at != told {
             // What the kernel has kept of that it takes to be elsewhere.
-            self.notice(Notice::Content { ino: file.ino });
+            self.notice(Notice::Content { ino: handle.file.ino });
         }
     }
 
@@ -151,7 +164,7 @@ impl Vfs {
         }
         let file = &handle.file;
         let needs_more = file.copying().is_some() || self.config.commit == Commit::Close;
-        if needs_more || is_killed(caller.pid) || are_apart(caller.pid, handle.opener) {
+        if needs_more || is_killed(caller.pid) || !ends_a_save(caller, &handle) {
             return Ok(None);
         }
         match file.writing() {
@@ -184,13 +197,8 @@ impl Vfs {
             }
             return Ok(());
         }
-        if are_apart(caller.pid, handle.opener) {
-            // A child lets go of a file that its parent may go on writing: the bytes are durable, and not yet a save.
-            if handle.file.writing() == Writing::Dirty {
-                handle.file.body().sync().await?;
-                self.journal.sync().wait().await?;
-            }
-            return Ok(());
+        if !ends_a_save(caller, &handle) {
+            return self.sync_bytes(&handle.file).await;
         }
         let is_whole = self.make_durable(&handle.file).await?;
         match self.config.commit {
@@ -207,9 +215,13 @@ impl Vfs {
             // Attributes may wait for the disk all the same.
             return Ok(self.journal.sync().wait().await?);
         }
+        if !handle.speaks_for_the_bytes() {
+            return self.sync_bytes(&handle.file).await;
+        }
         // Before the journal is told, or the uploader could look in between and wait for the close.
         let released = handle.file.release_if_open_for(OPEN_FOR_LONG, self.clock.now());
         if !self.make_durable(&handle.file).await? {
+            handle.file.take_back_release();
             return Ok(());
         }
         match self.config.commit {
@@ -217,6 +229,15 @@ impl Vfs {
             Commit::Background if released => self.publish_while_open(&handle.file).await,
             Commit::Background => Ok(()),
         }
+    }
+
+    /// Makes the bytes of a file durable here that others go on writing: they are not yet a save.
+    async fn sync_bytes(&self, file: &OpenFile) -> Result<()> {
+        if file.writing() == Writing::Dirty {
+            file.body().sync().await?;
+            self.journal.sync().wait().await?;
+        }
+        Ok(())
     }
 
     /// Makes the changes in a folder durable here.
@@ -236,7 +257,7 @@ impl Vfs {
         }
         let _edit = self.edit(&handle.file, Keep::All).await?;
         handle.file.body().allocate(disk_mode(how), offset, len).await?;
-        self.has_changed(&handle.file);
+        self.has_changed_by(&handle);
         Ok(())
     }
 
@@ -283,22 +304,20 @@ impl Vfs {
     /// Begins to change a file's bytes, once the journal knows that it is written to. Until the answer is dropped, no close
     /// is told of it.
     pub(super) async fn edit<'a>(&self, file: &'a Arc<OpenFile>, keep: Keep) -> Result<Edit<'a>> {
-        loop {
-            if let Some(edit) = file.edit() {
-                return Ok(edit);
-            }
-            self.begin_writing(file, keep).await?;
+        match file.edit() {
+            Some(edit) => Ok(edit),
+            None => self.begin_writing(file, keep).await,
         }
     }
 
     /// Before the first change of a file's bytes: the body moves to the staging folder, and the journal knows.
-    pub(super) async fn begin_writing(&self, file: &Arc<OpenFile>, keep: Keep) -> Result<()> {
+    pub(super) async fn begin_writing<'a>(&self, file: &'a Arc<OpenFile>, keep: Keep) -> Result<Edit<'a>> {
         let _turn = file.turn.lock().await;
         if file.copying().is_some() {
             self.materialise(file, keep).await?;
         }
-        if file.writing() == Writing::Dirty {
-            return Ok(());
+        if let Some(edit) = file.edit() {
+            return Ok(edit);
         }
         self.writable()?;
         if file.taken_by() == Some(TakenBy::Others) {
@@ -319,7 +338,8 @@ impl Vfs {
             Some(TakenBy::Others) => return Err(Error::Stale),
         }
         file.set_writing(Writing::Dirty);
-        Ok(())
+        // Who makes it durable has the turn for that.
+        file.edit().ok_or(Error::Internal)
     }
 
     async fn mark_dirty(&self, file: &Arc<OpenFile>) -> Result<()> {

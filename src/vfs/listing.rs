@@ -426,6 +426,7 @@ impl Vfs {
                 drop(guard);
                 // Our own bytes are being written: the commit will find the conflict.
                 self.catalog.set_ino(&entry.id, ino)?;
+                self.contents_changed.fetch_add(1, Ordering::SeqCst);
                 return Ok(ino);
             }
             // It may have been closed and opened again.

@@ -80,7 +80,7 @@ struct Ghost {
 pub(super) struct OpenFile {
     pub ino: Ino,
     /// One change of `writing` at a time.
-    pub turn: tokio::sync::Mutex<()>,
+    pub turn: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -149,7 +149,7 @@ impl OpenFile {
         };
         Self {
             ino,
-            turn: tokio::sync::Mutex::new(()),
+            turn: Arc::default(),
             state: Mutex::new(state),
         }
     }
@@ -205,7 +205,7 @@ impl OpenFile {
     /// Lets nobody change its bytes until this is dropped; `None` where somebody is doing so.
     pub fn hold_still(&self) -> Option<Still<'_>> {
         let mut state = self.state.lock();
-        (state.edits == 0).then(|| {
+        (state.edits == 0 && !state.still).then(|| {
             state.still = true;
             Still(self)
         })
@@ -271,7 +271,12 @@ impl OpenFile {
     }
 
     pub fn has_writers(&self) -> bool {
-        self.state.lock().writers > 0
+        self.writers() > 0
+    }
+
+    /// How many have it open for writing.
+    pub fn writers(&self) -> u32 {
+        self.state.lock().writers
     }
 
     /// What was written is complete although the file stays open, if it has been open for so long. Answers that.
@@ -279,6 +284,11 @@ impl OpenFile {
         let mut state = self.state.lock();
         state.released = state.since.is_some_and(|since| now.since(since) >= least);
         state.released
+    }
+
+    /// It was not complete: somebody is just writing to it.
+    pub fn take_back_release(&self) {
+        self.state.lock().released = false;
     }
 
     /// A program waits for the store although somebody still writes.

@@ -81,7 +81,7 @@ impl Vfs {
         };
         match self.opens.get(ino).filter(|open| open.has_writers()) {
             // Perhaps it is not complete yet.
-            Some(open) => self.begin_writing(&open, Keep::All).await?,
+            Some(open) => drop(self.begin_writing(&open, Keep::All).await?),
             None => {
                 if let Some(uploader) = self.uploader() {
                     uploader.take_bytes(ino).await?;

@@ -77,7 +77,7 @@ impl Vfs {
         if result.is_ok() {
             result = self.make_durable(&file).await.map(drop);
         }
-        self.close_file(&file, true).await;
+        self.close_file(&file, true, true).await;
         result.map(|()| changes)
     }
 }

@@ -128,10 +128,14 @@ impl Inner {
         if overlay.hides(found.ino, &found.entry.id) {
             return Ok(None);
         }
-        let change = overlay.get(found.ino).cloned();
+        // The catalog hears first of an inode that an item moves to; what waits for the item is about the one before.
+        let change = overlay
+            .get(found.ino)
+            .or_else(|| overlay.by_id(&found.entry.id))
+            .cloned();
         let (kind, id) = (found.entry.kind, Some(found.entry.id.clone()));
         Ok(Some(Node {
-            ino: found.ino,
+            ino: change.as_ref().map_or(found.ino, |change| change.ino),
             kind,
             id,
             entry: Some(found.entry),

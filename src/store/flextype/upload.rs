@@ -36,6 +36,9 @@ struct Steps {
     stored_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     aside: Option<String>,
+    /// The temporary file of a new one has its metadata.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dressed: bool,
 }
 
 impl Steps {
@@ -54,6 +57,7 @@ impl Steps {
         };
         progress.save(&Resume {
             upload,
+            fields_told: self.dressed,
             ..Resume::default()
         });
     }
@@ -238,8 +242,6 @@ impl Attempt<'_> {
     /// The finished file; marked when the site has changed its bytes.
     async fn finish(&mut self, treatment: Treatment) -> Result<Entry> {
         let mut entry = listing::stat(self.api, Kind::File, self.target).await?;
-        self.steps = Steps::default();
-        self.steps.save(self.progress);
         if treatment == Treatment::Encoded && !self.is_stored_as_sent(&entry).await? {
             let why = format!(
                 "the site encoded this picture anew: {} bytes were sent, {} are stored",
@@ -252,6 +254,9 @@ impl Attempt<'_> {
             };
             entry.fields.insert(Entry::ALTERED.to_owned(), field);
         }
+        // Until nothing can fail any more: without them nobody knows that it is ours.
+        self.steps = Steps::default();
+        self.steps.save(self.progress);
         Ok(entry)
     }
 }
@@ -303,6 +308,8 @@ async fn create_steps(attempt: &mut Attempt<'_>, treatment: Treatment, wanted: W
     }
     let (temporary, object) = attempt.send(treatment).await?;
     attempt.dress(&temporary, &object, wanted).await?;
+    attempt.steps.dressed = true;
+    attempt.note()?;
     attempt.check_publish().await?;
     write::relocate(attempt.api, Kind::File, &temporary, attempt.target).await?;
     Ok(())

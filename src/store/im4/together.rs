@@ -110,6 +110,10 @@ async fn make(
         ids = decode::ids(&answer?);
         ids.retain(|id| !before.iter().any(|file| file.id == *id));
     }
+    let overtaken = |upload: &Upload<'_>| {
+        let overtaken = about.error(ErrorKind::Cancelled);
+        Err(overtaken.retry(Retry::After(Duration::ZERO)).about(upload.name))
+    };
     let new = ids.clone();
     ids.extend(identities.iter().filter_map(|identity| match identity {
         Identity::Known(id) => Some(*id),
@@ -118,8 +122,11 @@ async fn make(
     let after = match write::applied(api, memory, (project, category), &ids, &wishes).await {
         Ok(after) => after,
         Err(error) => {
-            let each = files.iter().zip(uploads);
-            let failed = each.map(|(file, upload)| Err(write::though_made(error.about(upload.name), file.progress)));
+            let each = files.iter().zip(uploads).zip(&identities);
+            let failed = each.map(|((file, upload), identity)| match identity {
+                Identity::Overtaken => overtaken(upload),
+                Identity::Known(_) | Identity::Sent => Err(write::though_made(error.about(upload.name), file.progress)),
+            });
             return Ok(failed.collect());
         }
     };
@@ -131,10 +138,7 @@ async fn make(
             let id = match identity {
                 Identity::Known(id) => Some(*id),
                 Identity::Sent => named.get(upload.name).copied(),
-                Identity::Overtaken => {
-                    let overtaken = about.error(ErrorKind::Cancelled);
-                    return Err(overtaken.retry(Retry::After(Duration::ZERO)).about(upload.name));
-                }
+                Identity::Overtaken => return overtaken(upload),
             };
             let found = id.and_then(|id| after.get(&id)).ok_or_else(|| {
                 let lost = StoreError::new(ErrorKind::Protocol, about.operation, upload.name);

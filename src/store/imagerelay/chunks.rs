@@ -160,6 +160,8 @@ impl Transfer<'_> {
             upload: format!("{mark}{}", self.target.to_text()),
             chunks: self.acknowledged.clone(),
             chunk_bytes: self.chunk_bytes,
+            // A job begins with them.
+            fields_told: true,
         });
     }
 
@@ -250,6 +252,7 @@ impl Core {
                             upload: shared.target.to_text(),
                             chunks: so_far,
                             chunk_bytes: shared.chunk_bytes,
+                            fields_told: true,
                         });
                     }
                     Some((_, Err(e))) if outcome.is_ok() => outcome = Err(e),
@@ -304,6 +307,7 @@ mod tests {
             upload: "publishing job 1 2".to_owned(),
             chunks: vec![1],
             chunk_bytes: 10,
+            fields_told: true,
         });
         let (target, stage, _) = resumed(&progress).expect("an upload");
         assert_eq!((target, stage), (Target::Job { job: 1, file: 2 }, Stage::Publishing));

@@ -47,6 +47,7 @@ impl MemoryStore {
             upload: format!("{name}:{}", self.uploads.fetch_add(1, Ordering::Relaxed)),
             chunks: vec![],
             chunk_bytes: self.knobs().chunk_bytes as u64,
+            fields_told: true,
         };
         let mut resume = progress.resume().unwrap_or_else(fresh);
         let begun_with = self

@@ -154,3 +154,26 @@ async fn what_somebody_moved_elsewhere_is_not_removed_from_there() {
     assert_eq!(rig.stored()["/e/a.txt"], Some(b"a".to_vec()));
     assert_eq!(rig.tree().await, rig.stored());
 }
+
+/// The catalog heard of the inode that an item moves to before the journal moved what waits for it, and a removal in between
+/// was overwritten by that: the file came back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_while_it_gets_another_inode_stays_removed() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("a.txt", b"bytes").await.expect("saved");
+    rig.settle().await;
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    let set = rig
+        .vfs
+        .setxattr(super::rig::ME, ino, "user.memory.credit", b"Anna", Default::default());
+    set.await.expect("set");
+    let id = rig.vfs.node(ino).expect("known").id.expect("stored");
+    let new = rig.vfs.journal.allocate().expect("an inode");
+    rig.vfs.catalog.set_ino(&id, new).expect("moved");
+    rig.unlink("a.txt").await.expect("removed");
+    let change = rig.vfs.journal.change(ino).expect("it waits for the item");
+    assert!(change.is_removal(), "{change:?}");
+    assert!(rig.vfs.journal.change(new).is_none());
+    rig.settle().await;
+    assert!(rig.stored().is_empty());
+}

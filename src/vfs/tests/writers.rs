@@ -124,6 +124,8 @@ async fn what_is_closed_while_another_writes_to_it_is_durable_and_no_save() {
         };
         close().await;
         assert_eq!(phase(&rig, ino), Some(Phase::Open), "quick: {quick}");
+        let is_whole = rig.vfs.journal.change(ino).and_then(|c| Some(c.staged.as_ref()?.whole));
+        assert_eq!(is_whole, Some(true), "quick: {quick}");
         drop(edit);
         let still = open.hold_still().expect("nobody writes");
         assert!(open.edit().is_none(), "who wants to write waits for the close");
@@ -137,6 +139,60 @@ async fn what_is_closed_while_another_writes_to_it_is_durable_and_no_save() {
         assert_eq!(parked(&rig).await, 0);
         assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written".to_vec()));
     }
+}
+
+/// Who has only opened a file for writing (`touch`, `sync`) closed it while another wrote it in pieces: that made a save of the
+/// first of them, and `--commit=close` published it at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_written_nothing_ends_nobodys_save() {
+    for commit in [Commit::Background, Commit::Close] {
+        let config = VfsConfig {
+            commit,
+            ..VfsConfig::default()
+        };
+        let rig = Rig::with(presets::like_imagerelay(), config, UploaderConfig::default()).await;
+        let (ino, fh) = half_written(&rig, "half.txt").await;
+        for write in [true, false] {
+            let how = OpenHow { write, ..writing() };
+            let other = rig.vfs.open(ME, ino, how).await.expect("open").fh;
+            rig.vfs.flush(ME, other).await.expect("flushed");
+            rig.vfs.fsync(other).await.expect("synced");
+            rig.vfs.release(other).await;
+            assert_eq!(phase(&rig, ino), Some(Phase::Open), "{commit:?}, write: {write}");
+        }
+        let last = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+        rig.vfs.release(fh).await;
+        assert_eq!(
+            phase(&rig, ino),
+            Some(Phase::Closed),
+            "{commit:?}: who wrote has closed it"
+        );
+        rig.vfs.release(last).await;
+        rig.settle().await;
+        assert_eq!(parked(&rig).await, 0);
+        assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written".to_vec()));
+    }
+}
+
+/// The bytes came through a mapping, and so through another handle than the one that closes last.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_to_close_ends_the_save_whoever_wrote() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, fh) = half_written(&rig, "half.txt").await;
+    let others = [(); 2].map(|()| rig.vfs.open(ME, ino, writing()));
+    let others = futures_util::future::join_all(others).await;
+    let others: Vec<Fh> = others.into_iter().map(|opened| opened.expect("open").fh).collect();
+    rig.vfs
+        .handles
+        .file(fh)
+        .expect("open")
+        .wrote
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    rig.vfs.release(fh).await;
+    assert_eq!(phase(&rig, ino), Some(Phase::Open));
+    let closing = others.into_iter().map(|fh| rig.vfs.release(fh));
+    futures_util::future::join_all(closing).await;
+    assert_eq!(phase(&rig, ino), Some(Phase::Closed));
 }
 
 /// While one program waited for the store, another one wrote to the same file: it was parked as if its writer had died.
