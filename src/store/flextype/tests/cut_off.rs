@@ -156,6 +156,29 @@ async fn a_new_file_whose_upload_was_cut_off_anywhere_arrives_once() {
     }
 }
 
+/// What the site made of a picture could not be compared with what was sent, and the next attempt took the file for another's.
+#[tokio::test]
+async fn a_picture_that_could_not_be_compared_is_known_by_the_next_attempt() {
+    let s = setup().await;
+    let picture = body(&quirks::picture_that_keeps_its_size(&s).await);
+    let progress = Notes::default();
+    let create = async || {
+        let (folder, name) = (id("folder:/"), name("b.jpg"));
+        s.store
+            .create(&folder, &name, &picture, &FieldChanges::new(), &progress)
+            .await
+    };
+    s.site.faults().add(FaultRule::new(
+        "GET /project/uploads*",
+        When::Always,
+        Action::status(500),
+    ));
+    assert!(create().await.unwrap_err().is_transient());
+    s.site.faults().clear();
+    assert!(create().await.unwrap().altered().is_some());
+    assert_eq!(progress.resume(), Some(Resume::default()), "all is done");
+}
+
 #[tokio::test]
 async fn an_upload_that_newer_bytes_overtook_publishes_nothing() {
     let s = setup().await;

@@ -2,10 +2,8 @@
 
 use super::*;
 
-/// As many bytes as were sent are no proof that they are the same: the drive went on serving the ones that were sent.
-#[tokio::test]
-async fn a_picture_of_equal_size_and_other_bytes_is_told_as_altered() {
-    let s = setup().await;
+/// A picture of which the site makes another one of as many bytes. Leaves `a.jpg` there.
+pub(super) async fn picture_that_keeps_its_size(s: &Setup) -> Vec<u8> {
     let picture = image::RgbImage::from_fn(300, 90, |x, y| image::Rgb([x as u8, y as u8, (x ^ y) as u8]));
     let mut sent = Vec::new();
     let coarse = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut sent, 20);
@@ -14,8 +12,16 @@ async fn a_picture_of_equal_size_and_other_bytes_is_told_as_altered() {
     assert!(stored > sent.len() as u64);
     // What follows the end of a picture is not looked at.
     sent.resize(usize::try_from(stored).unwrap(), 0);
+    sent
+}
+
+/// As many bytes as were sent are no proof that they are the same: the drive went on serving the ones that were sent.
+#[tokio::test]
+async fn a_picture_of_equal_size_and_other_bytes_is_told_as_altered() {
+    let s = setup().await;
+    let sent = picture_that_keeps_its_size(&s).await;
     let entry = s.create("folder:/", "b.jpg", &sent).await.unwrap();
-    assert_eq!(entry.size, Some(stored));
+    assert_eq!(entry.size, Some(sent.len() as u64));
     assert!(
         entry
             .altered()
