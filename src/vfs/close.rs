@@ -1,7 +1,6 @@
 //! What the end of reading and of writing sets off.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::http::{current_context, with_context};
@@ -34,8 +33,7 @@ impl Vfs {
             let vfs = self.clone();
             // It goes on when nobody waits for it any more: else the file would stay open for ever.
             let closing = async move {
-                let wrote = handle.wrote.load(Ordering::Relaxed);
-                vfs.close_file(&handle.file, handle.how.write, wrote).await;
+                vfs.close_file(&handle.file, handle.how.write, handle.wrote()).await;
             };
             if let Err(error) = tokio::spawn(with_context(current_context(), closing)).await {
                 tracing::error!("a file could not be closed: {error}");

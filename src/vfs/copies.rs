@@ -2,6 +2,7 @@
 //! those of what it is a copy of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::{Body, Keep, Reader};
 use crate::catalog::merge;
@@ -81,7 +82,7 @@ impl Vfs {
             return Ok(None);
         }
         let _turn = target.file.turn.lock().await;
-        let Some(_still) = target.file.hold_still() else {
+        let Some(_still) = target.file.hold_still(Duration::ZERO) else {
             return Ok(None);
         };
         let (from, to) = (source.file.ino, target.file.ino);
@@ -116,6 +117,7 @@ impl Vfs {
             self.discard_body(&empty).await?;
         }
         target.file.set_copying(Some(copying));
+        target.has_written();
         Ok(Some(len))
     }
 

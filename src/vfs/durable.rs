@@ -24,6 +24,10 @@ const HELD_FOR: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What the disk must have free for the journal to hold bodies, and for a new file not to wait until it is in there.
 const FREE_BYTES_MIN: u64 = 128 << 20;
+/// How long a close waits for others' writes to the same file that are under way. Those of a copy may take longer.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// So much is brought to the disk before writers have to wait for a close.
+const SYNCED_AHEAD_BYTES_MIN: u64 = 8 << 20;
 /// Files synced between two writes to the journal.
 const FILES_EACH: usize = 64;
 
@@ -50,32 +54,49 @@ impl Vfs {
     }
 
     /// The same where nothing has to be fetched and nobody else is at it; `None` where it is. Blocks.
-    pub(super) fn make_durable_quickly(&self, file: &OpenFile) -> Result<Option<()>> {
+    pub(super) fn make_durable_quickly(&self, file: &OpenFile) -> Result<Option<bool>> {
         let Ok(_turn) = file.turn.try_lock() else {
             return Ok(None);
         };
         if file.writing() != Writing::Dirty {
-            return Ok(Some(()));
+            return Ok(Some(true));
         }
         let body = file.body();
         if file.is_ghost() || !body.is_complete() {
             return Ok(None);
         }
-        self.close_durably(file, &body).map(|_| Some(()))
+        self.close_durably(file, &body).map(Some)
+    }
+
+    /// Completes the body and makes it durable; others go on writing it, and it is not a save.
+    pub(super) async fn make_durable_so_far(&self, file: &Arc<OpenFile>) -> Result<()> {
+        if file.writing() != Writing::Dirty {
+            return Ok(self.journal.sync().wait().await?);
+        }
+        let body = file.body();
+        body.complete(self.config.deadline).await?;
+        let file = file.clone();
+        self.blocking(move |vfs| vfs.tell_written(&file, &body)).await
     }
 
     /// Makes a whole body durable with the change that says so, or takes back what was said. Answers whether it could be said
     /// that this is all. Blocks.
     fn close_durably(&self, file: &OpenFile, body: &Arc<Body>) -> Result<bool> {
-        let Some(still) = file.hold_still() else {
+        let ahead = match body.size() {
+            Some(size) if size >= SYNCED_AHEAD_BYTES_MIN => body.sync_now(),
+            Some(_) | None => Ok(()),
+        };
+        let Some(still) = file.hold_still(PATIENCE) else {
+            ahead?;
             return self.tell_written(file, body).map(|()| false);
         };
         if file.is_ghost() {
+            ahead?;
             body.sync_now()?;
             still.flushed();
             return Ok(true);
         }
-        let told = self.tell_closed(file, body);
+        let told = ahead.map_err(Error::from).and_then(|()| self.tell_closed(file, body));
         let told = told.and_then(|ticket| Ok(ticket.map_or(Ok(()), Ticket::wait_blocking)?));
         file.set_failed(told.is_err());
         match &told {

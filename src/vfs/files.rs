@@ -44,7 +44,7 @@ impl Vfs {
         if how.truncate
             && let Err(error) = self.truncate_file(&file, 0).await
         {
-            self.close_file(&file, how.write, how.truncate).await;
+            self.close_file(&file, how.write, false).await;
             return Err(error);
         }
         let (io, forgets) = self.io_mode(&file, how).await;
@@ -135,7 +135,12 @@ impl Vfs {
                 return Err(error);
             }
         };
-        let how = OpenHow { write: true, ..how };
+        // That it is empty is its maker's word.
+        let how = OpenHow {
+            write: true,
+            truncate: true,
+            ..how
+        };
         let opened = Opened {
             fh: self.handles.add_file(file, how, caller.pid, None),
             io: IoMode::KeepCache,

@@ -20,18 +20,57 @@ pub(super) struct FileHandle {
     pub reader: Reader,
     /// The thread that opened it.
     pub opener: u32,
-    /// Bytes were changed through it.
-    pub wrote: AtomicBool,
+    /// Bytes were changed through it, and are not a save yet.
+    wrote: AtomicBool,
     /// The version for which the kernel drops what it has of others, until it goes on with this handle: it has by then.
     pub forgets: Mutex<Option<ContentVersion>>,
 }
 
 impl FileHandle {
     /// Whether its close or sync is the word of whoever wrote: who has written nothing says nothing about what others are
-    /// just writing.
+    /// just writing, or have not finished.
     pub fn speaks_for_the_bytes(&self) -> bool {
         let itself = u32::from(self.how.write);
-        self.wrote.load(Ordering::Relaxed) || self.file.writers() <= itself
+        let is_left = || self.file.is_killed() || self.file.has_failed();
+        self.wrote() || self.file.writers() <= itself && !is_left()
+    }
+
+    /// Bytes were changed through it.
+    pub fn has_written(&self) {
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether bytes were changed through it that are not a save yet.
+    pub fn wrote(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
+    /// What was written through it is about to become a save.
+    pub fn ends_writing(&self) -> Ending<'_> {
+        let wrote = self.wrote.swap(false, Ordering::Relaxed);
+        Ending { handle: self, wrote }
+    }
+}
+
+/// See [`FileHandle::ends_writing`]; dropped, nothing has come of that.
+#[must_use]
+pub(super) struct Ending<'a> {
+    handle: &'a FileHandle,
+    wrote: bool,
+}
+
+impl Ending<'_> {
+    /// It is a save.
+    pub fn in_a_save(mut self) {
+        self.wrote = false;
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if self.wrote {
+            self.handle.has_written();
+        }
     }
 }
 

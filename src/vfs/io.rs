@@ -1,7 +1,6 @@
 //! read, write, flush, fsync, fallocate, lseek, copy_file_range.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,7 +105,7 @@ impl Vfs {
 
     /// A program has changed bytes through a handle.
     pub(super) fn has_changed_by(&self, handle: &FileHandle) {
-        handle.wrote.store(true, Ordering::Relaxed);
+        handle.has_written();
         self.has_changed(&handle.file);
     }
 
@@ -169,7 +168,14 @@ impl Vfs {
         }
         match file.writing() {
             Writing::Not => Ok(Some(())),
-            Writing::Dirty | Writing::Flushed => self.make_durable_quickly(file),
+            Writing::Dirty | Writing::Flushed => {
+                let ending = handle.ends_writing();
+                let made = self.make_durable_quickly(file)?;
+                if made == Some(true) {
+                    ending.in_a_save();
+                }
+                Ok(made.map(drop))
+            }
         }
     }
 
@@ -191,16 +197,20 @@ impl Vfs {
             };
         }
         // Whoever closes is asked for first: what is flushed now may be written to by the others in the next moment.
+        if !ends_a_save(caller, &handle) {
+            return self.sync_bytes(&handle.file).await;
+        }
         if is_killed(caller.pid) {
             if handle.file.writing() == Writing::Dirty {
                 handle.file.set_killed();
             }
             return Ok(());
         }
-        if !ends_a_save(caller, &handle) {
-            return self.sync_bytes(&handle.file).await;
-        }
+        let ending = handle.ends_writing();
         let is_whole = self.make_durable(&handle.file).await?;
+        if is_whole {
+            ending.in_a_save();
+        }
         match self.config.commit {
             Commit::Close if is_whole => self.wait_for_store(&handle).await,
             Commit::Close | Commit::Background | Commit::Fsync => Ok(()),
@@ -216,14 +226,16 @@ impl Vfs {
             return Ok(self.journal.sync().wait().await?);
         }
         if !handle.speaks_for_the_bytes() {
-            return self.sync_bytes(&handle.file).await;
+            return self.make_durable_so_far(&handle.file).await;
         }
         // Before the journal is told, or the uploader could look in between and wait for the close.
         let released = handle.file.release_if_open_for(OPEN_FOR_LONG, self.clock.now());
+        let ending = handle.ends_writing();
         if !self.make_durable(&handle.file).await? {
             handle.file.take_back_release();
             return Ok(());
         }
+        ending.in_a_save();
         match self.config.commit {
             Commit::Fsync | Commit::Close => self.wait_for_store(&handle).await,
             Commit::Background if released => self.publish_while_open(&handle.file).await,

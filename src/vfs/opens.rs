@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::cache::{Body, BodyId, BodyState};
 use crate::model::{ContentVersion, Entry, Ino, ItemId, Timestamp};
@@ -82,6 +82,8 @@ pub(super) struct OpenFile {
     /// One change of `writing` at a time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
+    /// No edit goes on any more.
+    rests: Condvar,
 }
 
 /// A change of an open file's bytes while it goes on.
@@ -91,6 +93,7 @@ pub(super) struct Edit<'a>(&'a OpenFile);
 impl Drop for Edit<'_> {
     fn drop(&mut self) {
         self.0.state.lock().edits -= 1;
+        self.0.rests.notify_all();
     }
 }
 
@@ -151,6 +154,7 @@ impl OpenFile {
             ino,
             turn: Arc::default(),
             state: Mutex::new(state),
+            rests: Condvar::new(),
         }
     }
 
@@ -202,13 +206,23 @@ impl OpenFile {
         })
     }
 
-    /// Lets nobody change its bytes until this is dropped; `None` where somebody is doing so.
-    pub fn hold_still(&self) -> Option<Still<'_>> {
+    /// Lets nobody begin to change its bytes until this is dropped; `None` where somebody is doing so and does not come to
+    /// the end within `patience`. Blocks for that.
+    pub fn hold_still(&self, patience: Duration) -> Option<Still<'_>> {
         let mut state = self.state.lock();
-        (state.edits == 0 && !state.still).then(|| {
-            state.still = true;
-            Still(self)
-        })
+        if state.still {
+            return None;
+        }
+        state.still = true;
+        let until = Instant::now() + patience;
+        while state.edits > 0 {
+            if self.rests.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        let is_still = state.edits == 0;
+        state.still = is_still;
+        is_still.then(|| Still(self))
     }
 
     pub fn version(&self) -> Option<ContentVersion> {

@@ -65,7 +65,9 @@ impl Vfs {
     async fn set_size(&self, ino: Ino, fh: Option<Fh>, size: u64) -> Result<bool> {
         if let Some(fh) = fh {
             let handle = self.handles.file(fh)?;
-            return self.truncate_file(&handle.file, size).await.map(|()| true);
+            self.truncate_file(&handle.file, size).await?;
+            handle.has_written();
+            return Ok(true);
         }
         self.writable()?;
         let file = self.open_file(ino, true).await?;
@@ -74,10 +76,10 @@ impl Vfs {
         if changes {
             result = self.truncate_file(&file, size).await;
         }
-        if result.is_ok() {
+        if result.is_ok() && changes {
             result = self.make_durable(&file).await.map(drop);
         }
-        self.close_file(&file, true, true).await;
+        self.close_file(&file, true, changes).await;
         result.map(|()| changes)
     }
 }

@@ -9,7 +9,7 @@ use crate::journal::{Fingerprint, Phase, Publishing, State, UploaderConfig};
 use crate::model::Ino;
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
-use crate::vfs::{Caller, Commit, Fh, OpenHow, VfsConfig};
+use crate::vfs::{Caller, Commit, Fh, OpenHow, SetAttr, VfsConfig};
 
 fn writing() -> OpenHow {
     OpenHow {
@@ -127,7 +127,7 @@ async fn what_is_closed_while_another_writes_to_it_is_durable_and_no_save() {
         let is_whole = rig.vfs.journal.change(ino).and_then(|c| Some(c.staged.as_ref()?.whole));
         assert_eq!(is_whole, Some(true), "quick: {quick}");
         drop(edit);
-        let still = open.hold_still().expect("nobody writes");
+        let still = open.hold_still(Duration::ZERO).expect("nobody writes");
         assert!(open.edit().is_none(), "who wants to write waits for the close");
         drop(still);
         close().await;
@@ -174,6 +174,61 @@ async fn who_has_written_nothing_ends_nobodys_save() {
     }
 }
 
+/// One made a file shorter while another had it open: that is a change of its own, and its close ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_truncates_has_written() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    rig.write("a.txt", b"all that was written").await.expect("saved");
+    let ino = rig.at("a.txt").await.expect("there").ino;
+    let [idle, other] = [rig.vfs.open(ME, ino, writing()), rig.vfs.open(ME, ino, writing())];
+    let (idle, other) = (idle.await.expect("open").fh, other.await.expect("open").fh);
+    let shorter = SetAttr {
+        size: Some(3),
+        ..SetAttr::default()
+    };
+    rig.vfs.setattr(ME, ino, Some(other), shorter).await.expect("truncated");
+    assert_eq!(phase(&rig, ino), Some(Phase::Open));
+    rig.vfs.flush(ME, other).await.expect("flushed");
+    assert_eq!(phase(&rig, ino), Some(Phase::Closed));
+    rig.vfs.release(other).await;
+    rig.vfs.release(idle).await;
+    rig.settle().await;
+    assert_eq!(rig.stored()["/a.txt"], Some(b"all".to_vec()));
+}
+
+/// The last to close had written nothing, and made a save of what a killed program had left half.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_writer_left_is_not_published_by_who_closes_last() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, fh) = half_written(&rig, "half.txt").await;
+    let idle = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    rig.vfs.opens.get(ino).expect("open").set_killed();
+    rig.vfs.release(fh).await;
+    rig.vfs.flush(ME, idle).await.expect("flushed");
+    assert_eq!(phase(&rig, ino), Some(Phase::Open));
+    rig.vfs.release(idle).await;
+    rig.settle().await;
+    assert_eq!(parked(&rig).await, 1);
+    assert!(rig.stored().is_empty());
+}
+
+/// Who has written once and synced that speaks for nothing that another writes since.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_word_of_who_has_written_is_good_for_one_save() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, first) = half_written(&rig, "half.txt").await;
+    rig.vfs.fsync(first).await.expect("synced");
+    let second = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let more = Bytes::from_static(b" by two");
+    rig.vfs.write_at(second, 20, more).await.expect("written");
+    rig.vfs.flush(ME, first).await.expect("flushed");
+    rig.vfs.release(first).await;
+    assert_eq!(phase(&rig, ino), Some(Phase::Open));
+    rig.vfs.release(second).await;
+    rig.settle().await;
+    assert_eq!(rig.stored()["/half.txt"], Some(b"all that was written by two".to_vec()));
+}
+
 /// The bytes came through a mapping, and so through another handle than the one that closes last.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_to_close_ends_the_save_whoever_wrote() {
@@ -182,12 +237,7 @@ async fn the_last_to_close_ends_the_save_whoever_wrote() {
     let others = [(); 2].map(|()| rig.vfs.open(ME, ino, writing()));
     let others = futures_util::future::join_all(others).await;
     let others: Vec<Fh> = others.into_iter().map(|opened| opened.expect("open").fh).collect();
-    rig.vfs
-        .handles
-        .file(fh)
-        .expect("open")
-        .wrote
-        .store(false, std::sync::atomic::Ordering::Relaxed);
+    rig.vfs.handles.file(fh).expect("open").ends_writing().in_a_save();
     rig.vfs.release(fh).await;
     assert_eq!(phase(&rig, ino), Some(Phase::Open));
     let closing = others.into_iter().map(|fh| rig.vfs.release(fh));
