@@ -87,6 +87,7 @@ impl Vfs {
             Some(_) | None => Ok(()),
         };
         let Some(still) = file.hold_still(PATIENCE) else {
+            file.set_failed(ahead.is_err());
             ahead?;
             return self.tell_written(file, body).map(|()| false);
         };
@@ -282,13 +283,14 @@ impl Vfs {
 
 impl Decision<'_, '_> {
     /// What is there of a file that is being written is whole. Answers whether a change speaks of it.
-    fn whole_so_far(&mut self, ino: Ino, body: &str, size: u64) -> Result<bool> {
+    pub(super) fn whole_so_far(&mut self, ino: Ino, body: &str, size: u64) -> Result<bool> {
         let Some(mut change) = self.overlay().get(ino).map(|change| Change::clone(change)) else {
             return Ok(false);
         };
         let staged = change.staged.as_mut().filter(|staged| staged.body == body);
         let is_told = staged.is_some();
-        if let Some(staged) = staged {
+        // What has been closed is whole, and perhaps longer by now.
+        if let Some(staged) = staged.filter(|staged| staged.phase == Phase::Open) {
             (staged.size, staged.whole) = (size, true);
             self.write(Write::Put(Box::new(change)));
         }

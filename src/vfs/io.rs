@@ -197,14 +197,14 @@ impl Vfs {
             };
         }
         // Whoever closes is asked for first: what is flushed now may be written to by the others in the next moment.
-        if !ends_a_save(caller, &handle) {
-            return self.sync_bytes(&handle.file).await;
-        }
-        if is_killed(caller.pid) {
+        if handle.speaks_for_the_bytes() && is_killed(caller.pid) {
             if handle.file.writing() == Writing::Dirty {
                 handle.file.set_killed();
             }
             return Ok(());
+        }
+        if !ends_a_save(caller, &handle) {
+            return self.sync_bytes(&handle.file).await;
         }
         let ending = handle.ends_writing();
         let is_whole = self.make_durable(&handle.file).await?;

@@ -106,6 +106,8 @@ impl Still<'_> {
     pub fn flushed(&self) {
         let mut state = self.0.state.lock();
         state.writing = Writing::Flushed;
+        // Whoever was: somebody has taken over.
+        state.killed = false;
         if state.ghost.is_none() {
             state.mtime = None;
         }

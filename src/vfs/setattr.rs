@@ -71,16 +71,17 @@ impl Vfs {
         }
         self.writable()?;
         let file = self.open_file(ino, true).await?;
-        let mut result = Ok(());
-        let changes = self.attr(ino)?.size != size;
-        if changes {
-            result = self.truncate_file(&file, size).await;
-        }
-        if result.is_ok() && changes {
-            result = self.make_durable(&file).await.map(drop);
-        }
-        self.close_file(&file, true, changes).await;
-        result.map(|()| changes)
+        let cut = async {
+            let changes = self.attr(ino)?.size != size;
+            if changes {
+                self.truncate_file(&file, size).await?;
+                self.make_durable(&file).await?;
+            }
+            Ok(changes)
+        };
+        let cut = cut.await;
+        self.close_file(&file, true, matches!(cut, Ok(true))).await;
+        cut
     }
 }
 

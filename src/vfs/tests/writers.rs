@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{ME, Rig, name};
-use crate::journal::{Fingerprint, Phase, Publishing, State, UploaderConfig};
+use crate::journal::{Durability, Fingerprint, Phase, Publishing, State, UploaderConfig};
 use crate::model::Ino;
 use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
@@ -210,6 +210,41 @@ async fn what_a_killed_writer_left_is_not_published_by_who_closes_last() {
     rig.settle().await;
     assert_eq!(parked(&rig).await, 1);
     assert!(rig.stored().is_empty());
+}
+
+/// The sync of who only waits was told to the journal after the close of who wrote, with the length from before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_been_closed_keeps_its_length() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, fh) = half_written(&rig, "half.txt").await;
+    rig.vfs.flush(ME, fh).await.expect("flushed");
+    let open = rig.vfs.opens.get(ino).expect("open");
+    let id = open.body().id().map(|id| id.to_string()).unwrap_or_default();
+    let told = rig.vfs.decide(Durability::Synced, move |d| d.whole_so_far(ino, &id, 3));
+    assert!(told.await.expect("decided"), "the journal speaks of it");
+    let staged = rig.vfs.journal.change(ino).and_then(|c| c.staged.clone());
+    let staged = staged.expect("bytes");
+    assert_eq!((staged.size, staged.phase), (20, Phase::Closed));
+    rig.vfs.release(fh).await;
+}
+
+/// Two had it open; one was killed, and the other wrote all of it anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_after_a_killed_writer_is_one() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let (ino, fh) = half_written(&rig, "half.txt").await;
+    let other = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let open = rig.vfs.opens.get(ino).expect("open");
+    open.set_killed();
+    rig.vfs.release(fh).await;
+    let all = Bytes::from_static(b"ALL that was written");
+    rig.vfs.write_at(other, 0, all).await.expect("written");
+    rig.vfs.flush(ME, other).await.expect("flushed");
+    assert!(!open.is_killed());
+    rig.vfs.release(other).await;
+    rig.settle().await;
+    assert_eq!(parked(&rig).await, 0);
+    assert_eq!(rig.stored()["/half.txt"], Some(b"ALL that was written".to_vec()));
 }
 
 /// Who has written once and synced that speaks for nothing that another writes since.
