@@ -94,7 +94,7 @@ static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
 static int slowly(const char *name, int fd) {
     int (*sync)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     pthread_mutex_lock(&disk);
-    usleep(SYNC_MS * 1000);
+    usleep(SYNC_US);
     int done = sync(fd);
     pthread_mutex_unlock(&disk);
     return done;
@@ -105,9 +105,9 @@ int fdatasync(int fd) { return slowly("fdatasync", fd); }
 
 
 def slow_sync(base, milliseconds):
-    """Builds what makes each sync of a program take so long. Answers its path, for LD_PRELOAD."""
-    built = f"{base}/slow-sync.so"
-    subprocess.run(["cc", "-shared", "-fPIC", f"-DSYNC_MS={milliseconds}", "-o", built, "-x", "c", "-", "-ldl", "-lpthread"],
+    """Builds what makes each sync of a program take so much longer. Answers its path, for LD_PRELOAD."""
+    built = f"{base}/slow-sync-{milliseconds}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", f"-DSYNC_US={round(milliseconds * 1000)}", "-o", built, "-x", "c", "-", "-ldl", "-lpthread"],
                    input=SLOW_SYNC, text=True, check=True, timeout=60)
     return built
 

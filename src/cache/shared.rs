@@ -134,26 +134,40 @@ impl Cache {
 
     /// Makes bodies in staging/ durable with their names; one that has left it needs nothing. Blocks.
     pub fn sync_staged(&self, ids: &[BodyId]) -> Result<()> {
+        match self.unsynced_of(ids)?.pop() {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The same; answers which of them could not be, and why. The system may have forgotten that by the next time. Blocks.
+    pub fn unsynced_of(&self, ids: &[BodyId]) -> Result<Vec<(BodyId, CacheError)>> {
         let mut files = Vec::with_capacity(ids.len());
         for id in ids {
             let path = self.shared.staging_path(*id);
             match disk::open_private(&path, false) {
-                Ok(file) => files.push((file, path)),
+                Ok(file) => files.push((*id, file, path)),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
             }
         }
         // All of them begin before the first is waited for.
-        for (file, _) in &files {
+        for (_, file, _) in &files {
             disk::begin_writeback(file, 0, 0);
         }
-        for (file, path) in &files {
-            disk::sync_data(file, path)?;
+        let mut unsynced = Vec::new();
+        for (id, file, path) in &files {
+            if let Err(error) = disk::sync_data(file, path) {
+                unsynced.push((*id, error.into()));
+            }
         }
-        if !files.is_empty() {
-            disk::sync_dir(&self.shared.config.staging_dir)?;
+        if unsynced.len() < files.len()
+            && let Err(error) = disk::sync_dir(&self.shared.config.staging_dir)
+        {
+            let error = CacheError::from(error);
+            return Ok(files.into_iter().map(|(id, ..)| (id, error.clone())).collect());
         }
-        Ok(())
+        Ok(unsynced)
     }
 
     /// All bodies in staging/: what the journal does not know of them was left by a crash.
@@ -287,6 +301,7 @@ fn dirty(shared: Arc<Shared>, id: BodyId, file: OpenFile, size: u64, base: Optio
         base: base.as_ref().map(|entry| entry.version.clone()),
         missing: Ranges::new(),
         name_synced: false,
+        sync_failed: false,
     });
     let base_size = base.as_ref().and_then(|entry| entry.size).unwrap_or(0);
     let state = State {

@@ -31,6 +31,9 @@ pub enum Keep {
     Nothing,
 }
 
+/// Why a sync is not even tried.
+const SYNC_HAS_FAILED: &str = "an earlier sync of it failed; save it anew as a whole";
+
 /// Whether a change could be made.
 enum Made {
     Yes,
@@ -261,6 +264,7 @@ impl Body {
         if let Phase::Dirty(dirty) = &mut state.phase {
             dirty.missing.remove(change.overwritten());
             dirty.missing.remove(size..u64::MAX);
+            dirty.sync_failed &= size > 0;
         }
         Ok(Made::Yes)
     }
@@ -370,18 +374,33 @@ impl Body {
         self.shared.blocking(move || body.sync_now()).await
     }
 
-    /// The same of an open body. Blocks.
+    /// The same of an open body. After a failure it fails until the body has been cut to nothing: whoever asks next was not
+    /// told, and their bytes may be lost just as well. Blocks.
     pub fn sync_now(&self) -> Result<()> {
-        let open = self.state.lock().file.clone().ok_or(CacheError::Discarded)?;
-        disk::sync_data(&open.file, &open.path)?;
-        let unsynced = |state: &State| matches!(&state.phase, Phase::Dirty(dirty) if !dirty.name_synced);
-        if unsynced(&self.state.lock()) {
-            disk::sync_dir(&self.shared.config.staging_dir)?;
-            if let Phase::Dirty(dirty) = &mut self.state.lock().phase {
-                dirty.name_synced = true;
+        let (open, has_failed, has_name) = {
+            let state = self.state.lock();
+            let open = state.file.clone().ok_or(CacheError::Discarded)?;
+            match &state.phase {
+                Phase::Dirty(dirty) => (open, dirty.sync_failed, dirty.name_synced),
+                Phase::Filling | Phase::Verifying | Phase::Complete | Phase::Discarded => (open, false, true),
             }
+        };
+        let synced = match has_failed {
+            true => Err(DiskError::new(
+                "sync",
+                &open.path,
+                std::io::Error::other(SYNC_HAS_FAILED),
+            )),
+            false => disk::sync_data(&open.file, &open.path).and_then(|()| match has_name {
+                true => Ok(()),
+                false => disk::sync_dir(&self.shared.config.staging_dir),
+            }),
+        };
+        if let Phase::Dirty(dirty) = &mut self.state.lock().phase {
+            dirty.sync_failed |= synced.is_err();
+            dirty.name_synced |= !has_name && synced.is_ok();
         }
-        Ok(())
+        Ok(synced?)
     }
 
     /// All bytes of a dirty body, as of one moment; `None` when there are more than `max`, or when some are still to come.
@@ -466,6 +485,7 @@ impl State {
             base,
             missing,
             name_synced: false,
+            sync_failed: false,
         });
         self.file = Some(staged);
         self.map_file = None;

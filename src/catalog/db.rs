@@ -10,6 +10,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use super::recent::Recent;
+
 /// Connections for reading.
 const READERS: usize = 4;
 /// The longest wait for a connection.
@@ -102,6 +104,7 @@ pub struct Catalog {
     /// Exactly [`READERS`].
     readers: Vec<Mutex<Connection>>,
     turn: AtomicUsize,
+    pub(super) recent: Recent,
     /// Transactions so far, and how many of them are surely on the disk.
     written: AtomicU64,
     synced: AtomicU64,
@@ -155,6 +158,7 @@ impl Catalog {
             writer: Mutex::new(writer),
             readers: readers.map_err(sql_error)?,
             turn: AtomicUsize::new(0),
+            recent: Recent::new(),
             written: AtomicU64::new(1),
             synced: AtomicU64::new(0),
             lag_ms: AtomicU64::new(0),
@@ -175,6 +179,7 @@ impl Catalog {
     /// Runs `change` in one transaction: all of it or nothing.
     pub(super) fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let mut writer: MutexGuard<'_, Connection> = self.writer.try_lock_for(WAIT_MAX).ok_or(Error::Busy)?;
+        let _writing = self.recent.write();
         let outcome = (|| {
             let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = change(&transaction)?;

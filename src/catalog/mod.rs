@@ -20,6 +20,7 @@ mod entries;
 mod listing;
 pub mod names;
 mod read;
+mod recent;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -26,11 +26,19 @@ impl Catalog {
 
     /// The item with this inode.
     pub fn by_ino(&self, ino: Ino) -> Result<Option<Node>> {
-        self.read(|db| {
+        let now = self.recent.now();
+        if let Some(node) = now.and_then(|now| self.recent.get(ino, now)) {
+            return Ok(Some(node));
+        }
+        let found = self.read(|db| {
             db.prepare_cached(&format!("SELECT {NODE_COLUMNS} FROM nodes AS n WHERE n.ino = ?1"))?
                 .query_row([ino.0 as i64], node_of)
                 .optional()
-        })
+        })?;
+        if let (Some(node), Some(now)) = (&found, now) {
+            self.recent.put(ino, node, now);
+        }
+        Ok(found)
     }
 
     /// The child of `parent` that the drive shows as `local`.

@@ -79,8 +79,6 @@ impl Vfs {
         if for_writing && closed != Closed::StillOpen {
             // Two may have closed it at once, each of whom left that to the other.
             self.secure_last_bytes(file).await;
-        }
-        if for_writing && closed != Closed::StillOpen {
             match file.is_ghost() {
                 true => self.removal_goes_on(file.ino),
                 false => self.writing_is_over(file).await,

@@ -244,3 +244,29 @@ async fn a_store_without_ranges_completes_a_changed_file_too() {
         }
     );
 }
+
+/// The system tells of a failed sync once, and whoever hears of it need not be who wrote the bytes: their own sync found
+/// nothing left to do, and their save counted as safe.
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_sync_all_fail_until_the_body_is_cut_to_nothing() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let body = rig.cache.new_dirty().await.unwrap();
+    body.write(0, Bytes::from_static(b"bytes")).await.unwrap();
+    let sound = body.state.lock().file.clone().unwrap();
+    let (pipe, _other_end) = std::io::pipe().unwrap();
+    let broken = crate::cache::state::OpenFile {
+        file: Arc::new(std::os::fd::OwnedFd::from(pipe).into()),
+        path: sound.path.clone(),
+    };
+    body.state.lock().file = Some(broken);
+    body.sync().await.unwrap_err();
+    body.state.lock().file = Some(sound);
+    body.write(0, Bytes::from_static(b"more")).await.unwrap();
+    for _ in 0..2 {
+        let error = body.sync().await.unwrap_err().to_string();
+        assert!(error.contains("save it anew as a whole"), "{error}");
+    }
+    body.truncate(0).await.unwrap();
+    body.write(0, Bytes::from_static(b"anew")).await.unwrap();
+    body.sync().await.unwrap();
+}

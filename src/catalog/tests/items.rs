@@ -286,3 +286,49 @@ fn the_first_look_at_an_upload_tells_the_revision_of_what_was_sent() {
         }
     }
 }
+
+/// What was read is kept for who asks next, and must never be older than what was written.
+#[test]
+fn a_node_that_was_read_is_known_anew_after_each_write() {
+    let catalog = catalog();
+    let (ino, entry) = file(1, "a.jpg", &[root()]);
+    let sized = |size| Entry {
+        size: Some(size),
+        version: ContentVersion::new(size.to_string()),
+        ..entry.clone()
+    };
+    let write = |size: u64| {
+        let put = catalog.put_entry(ino, &sized(size), t(size as i64), &NoBindings);
+        put.expect("put");
+    };
+    let read = || {
+        catalog
+            .by_ino(ino)
+            .expect("query")
+            .expect("known")
+            .entry
+            .size
+            .expect("told")
+    };
+    write(1);
+    let written = std::sync::atomic::AtomicU64::new(1);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while seen < 300 {
+                    let least = written.load(std::sync::atomic::Ordering::SeqCst).max(seen);
+                    seen = read();
+                    assert!(seen >= least, "{seen} after {least}");
+                }
+            });
+        }
+        for size in 2..=300 {
+            write(size);
+            written.store(size, std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(read(), size);
+        }
+    });
+    catalog.remove(&entry.id, t(400)).expect("removed");
+    assert_eq!(catalog.by_ino(ino).expect("query"), None);
+}

@@ -207,6 +207,37 @@ async fn the_journal_lets_go_of_what_has_been_synced() {
     assert_eq!(rig.tree().await, before);
 }
 
+/// The system tells of a failed sync once. The next look found nothing left to sync, and the journal let go of the only bytes
+/// that were sure.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_synced_stays_in_the_journal_until_its_file_has_gone() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    for name in ["lost.txt", "sound.txt"] {
+        rig.write(name, name.as_bytes()).await.expect("write");
+    }
+    let held = || -> Vec<Bytes> {
+        let held = rig.vfs.journal.held().expect("read");
+        held.into_iter().map(|held| held.bytes).collect()
+    };
+    let lost = rig.vfs.journal.held().expect("read").remove(0).body;
+    let staged = rig.vfs.staging_dir.join(lost);
+    let aside = rig.dir().join("aside");
+    std::fs::rename(&staged, &aside).expect("set aside");
+    // A file that opens and that cannot be synced.
+    nix::unistd::mkfifo(&staged, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    rig.clock.advance(Duration::from_secs(60));
+    rig.vfs.secure_due().await.expect("looked");
+    assert_eq!(held(), ["lost.txt"]);
+    std::fs::rename(&aside, &staged).expect("back");
+    rig.vfs.secure_due().await.expect("looked");
+    assert_eq!(held(), ["lost.txt"], "a sync that goes well proves nothing now");
+    rig.settle().await;
+    rig.vfs.secure_due().await.expect("looked");
+    assert!(rig.vfs.journal.held().expect("read").is_empty(), "the store has it");
+    let both = ["lost.txt", "sound.txt"].map(|name| (format!("/{name}"), Some(name.as_bytes().to_vec())));
+    assert_eq!(rig.stored(), both.into());
+}
+
 /// The catalog may be deleted, and a loss of power may take what it had not synced. What waited in a folder was parked then
 /// as if somebody had removed the folder.
 #[tokio::test(flavor = "multi_thread")]

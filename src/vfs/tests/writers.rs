@@ -37,6 +37,11 @@ async fn half_written_by(writer: Caller, rig: &Rig, path: &str) -> (Ino, Fh) {
     (attr.ino, opened.fh)
 }
 
+/// One more handle for writing.
+async fn opened(rig: &Rig, ino: Ino) -> Fh {
+    rig.vfs.open(ME, ino, writing()).await.expect("open").fh
+}
+
 async fn parked(rig: &Rig) -> usize {
     let report = rig.vfs.sync(None, Some(Duration::ZERO)).await.expect("a report");
     report.parked
@@ -160,7 +165,7 @@ async fn who_has_written_nothing_ends_nobodys_save() {
             rig.vfs.release(other).await;
             assert_eq!(phase(&rig, ino), Some(Phase::Open), "{commit:?}, write: {write}");
         }
-        let last = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+        let last = opened(&rig, ino).await;
         rig.vfs.release(fh).await;
         assert_eq!(
             phase(&rig, ino),
@@ -180,8 +185,7 @@ async fn who_truncates_has_written() {
     let rig = Rig::new(presets::like_imagerelay()).await;
     rig.write("a.txt", b"all that was written").await.expect("saved");
     let ino = rig.at("a.txt").await.expect("there").ino;
-    let [idle, other] = [rig.vfs.open(ME, ino, writing()), rig.vfs.open(ME, ino, writing())];
-    let (idle, other) = (idle.await.expect("open").fh, other.await.expect("open").fh);
+    let (idle, other) = (opened(&rig, ino).await, opened(&rig, ino).await);
     let shorter = SetAttr {
         size: Some(3),
         ..SetAttr::default()
@@ -201,7 +205,7 @@ async fn who_truncates_has_written() {
 async fn what_a_killed_writer_left_is_not_published_by_who_closes_last() {
     let rig = Rig::new(presets::like_imagerelay()).await;
     let (ino, fh) = half_written(&rig, "half.txt").await;
-    let idle = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let idle = opened(&rig, ino).await;
     rig.vfs.opens.get(ino).expect("open").set_killed();
     rig.vfs.release(fh).await;
     rig.vfs.flush(ME, idle).await.expect("flushed");
@@ -233,7 +237,7 @@ async fn what_has_been_closed_keeps_its_length() {
 async fn a_save_after_a_killed_writer_is_one() {
     let rig = Rig::new(presets::like_imagerelay()).await;
     let (ino, fh) = half_written(&rig, "half.txt").await;
-    let other = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let other = opened(&rig, ino).await;
     let open = rig.vfs.opens.get(ino).expect("open");
     open.set_killed();
     rig.vfs.release(fh).await;
@@ -253,7 +257,7 @@ async fn the_word_of_who_has_written_is_good_for_one_save() {
     let rig = Rig::new(presets::like_imagerelay()).await;
     let (ino, first) = half_written(&rig, "half.txt").await;
     rig.vfs.fsync(first).await.expect("synced");
-    let second = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let second = opened(&rig, ino).await;
     let more = Bytes::from_static(b" by two");
     rig.vfs.write_at(second, 20, more).await.expect("written");
     rig.vfs.flush(ME, first).await.expect("flushed");
@@ -269,9 +273,7 @@ async fn the_word_of_who_has_written_is_good_for_one_save() {
 async fn the_last_to_close_ends_the_save_whoever_wrote() {
     let rig = Rig::new(presets::like_imagerelay()).await;
     let (ino, fh) = half_written(&rig, "half.txt").await;
-    let others = [(); 2].map(|()| rig.vfs.open(ME, ino, writing()));
-    let others = futures_util::future::join_all(others).await;
-    let others: Vec<Fh> = others.into_iter().map(|opened| opened.expect("open").fh).collect();
+    let others = [opened(&rig, ino).await, opened(&rig, ino).await];
     rig.vfs.handles.file(fh).expect("open").ends_writing().in_a_save();
     rig.vfs.release(fh).await;
     assert_eq!(phase(&rig, ino), Some(Phase::Open));
@@ -289,7 +291,7 @@ async fn who_waits_for_the_store_does_not_declare_other_writers_dead() {
     };
     let rig = Rig::with(presets::whole(), config, UploaderConfig::default()).await;
     let (ino, one) = half_written(&rig, "shared.txt").await;
-    let other = rig.vfs.open(ME, ino, writing()).await.expect("open").fh;
+    let other = opened(&rig, ino).await;
     let down = Fault::Fail(ErrorKind::Network, Retry::After(Duration::from_secs(1)));
     rig.store.faults().inject(Op::Create, 1, down);
     let vfs = rig.vfs.clone();
