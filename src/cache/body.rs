@@ -76,6 +76,8 @@ pub struct Body {
     pub(super) state: Mutex<State>,
     /// Orders what changes the file: writes, arriving blocks, moves. Only taken on blocking threads, before `state`.
     pub(super) io: Mutex<()>,
+    /// One sync at a time, and none while all bytes go: only one of two would hear that they failed. Taken before `io`.
+    pub(super) syncing: Mutex<()>,
     /// Blocks came, or did not.
     pub(super) changed: Notify,
     /// Downloads whose bytes flow.
@@ -103,6 +105,7 @@ impl Body {
             shared,
             state: Mutex::new(state),
             io: Mutex::new(()),
+            syncing: Mutex::new(()),
             changed: Notify::new(),
             flowing: AtomicUsize::new(0),
             streams,

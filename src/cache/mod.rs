@@ -29,6 +29,7 @@ mod shared;
 mod sink;
 mod state;
 mod stats;
+mod unsound;
 mod verify;
 mod write;
 

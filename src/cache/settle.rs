@@ -55,9 +55,13 @@ impl Cache {
 
     /// Removes a dirty body's file by its name, for one that nobody has opened.
     pub async fn discard_staged(&self, id: BodyId) -> Result<()> {
-        let path = self.shared.staging_path(id);
+        let shared = self.shared.clone();
         self.shared
-            .blocking(move || Ok(disk::remove_if_there(&path).map(|_| ())?))
+            .blocking(move || {
+                disk::remove_if_there(&shared.staging_path(id))?;
+                shared.unsound.forget(id);
+                Ok(())
+            })
             .await
     }
 
@@ -193,7 +197,11 @@ impl Body {
                 return Ok(Published::Altered);
             }
             match (&state.file, state.id, digests) {
-                (Some(open), Some(id), Some(digests)) => (open.clone(), id, state.size, digests),
+                (Some(open), Some(id), Some(digests)) => {
+                    // A complete body is believed after a crash.
+                    self.shared.unsound.check(id, &open.path)?;
+                    (open.clone(), id, state.size, digests)
+                }
                 _ => return Err(CacheError::Discarded),
             }
         };
@@ -272,6 +280,7 @@ impl Body {
             match (&state.phase, &state.file) {
                 (Phase::Dirty(_), Some(open)) => {
                     let path = open.path.clone();
+                    state.id.inspect(|id| self.shared.unsound.forget(*id));
                     state.phase = Phase::Discarded;
                     path
                 }

@@ -22,6 +22,7 @@ use super::map::BlockMap;
 use super::pacing::Pacing;
 use super::state::{Content, Dirty, OpenFile, Phase, State};
 use super::stats::{Counters, Stats};
+use super::unsound::Unsound;
 
 /// Threads that the cache may block at a time.
 const BLOCKING_MAX: usize = 64;
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) registry: Mutex<HashMap<Key, Weak<Body>>>,
     /// One at a time of the downloads that bring all neighbours, by their folder.
     pub(super) bundles: Mutex<HashMap<ItemId, Weak<tokio::sync::Mutex<()>>>>,
+    /// Bodies in staging/ that could not be synced.
+    pub(super) unsound: Unsound,
     pub(super) blocking: Arc<Semaphore>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) pacing: Pacing,
@@ -132,42 +135,52 @@ impl Cache {
         Ok(())
     }
 
-    /// Makes bodies in staging/ durable with their names; one that has left it needs nothing. Blocks.
+    /// Makes bodies in staging/ durable with their names, as far as the system knows; one that has left it needs nothing.
+    /// Blocks.
     pub fn sync_staged(&self, ids: &[BodyId]) -> Result<()> {
-        match self.unsynced_of(ids)?.pop() {
+        match self.sync_each(ids)?.into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(()),
         }
     }
 
-    /// The same; answers which of them could not be, and why. The system may have forgotten that by the next time. Blocks.
-    pub fn unsynced_of(&self, ids: &[BodyId]) -> Result<Vec<(BodyId, CacheError)>> {
-        let mut files = Vec::with_capacity(ids.len());
+    /// The same; answers which of them are not, also for what happened before. Blocks.
+    pub fn unsynced_of(&self, ids: &[BodyId]) -> Result<Vec<BodyId>> {
+        let failed = self.sync_each(ids)?;
+        if let Some((_, error)) = failed.first() {
+            tracing::warn!(
+                files = failed.len(),
+                "what was closed stays in the journal until it is sent: {error}"
+            );
+        }
+        let is_not = |id: &BodyId| self.shared.unsound.has(*id) || failed.iter().any(|(other, _)| other == id);
+        Ok(ids.iter().copied().filter(is_not).collect())
+    }
+
+    fn sync_each(&self, ids: &[BodyId]) -> Result<Vec<(BodyId, CacheError)>> {
+        let (mut files, mut failed) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
             let path = self.shared.staging_path(*id);
             match disk::open_private(&path, false) {
                 Ok(file) => files.push((*id, file, path)),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_not_found() => self.shared.unsound.forget(*id),
+                Err(error) => failed.push((*id, error.into())),
             }
         }
         // All of them begin before the first is waited for.
         for (_, file, _) in &files {
             disk::begin_writeback(file, 0, 0);
         }
-        let mut unsynced = Vec::new();
         for (id, file, path) in &files {
             if let Err(error) = disk::sync_data(file, path) {
-                unsynced.push((*id, error.into()));
+                self.shared.unsound.add(*id);
+                failed.push((*id, error.into()));
             }
         }
-        if unsynced.len() < files.len()
-            && let Err(error) = disk::sync_dir(&self.shared.config.staging_dir)
-        {
-            let error = CacheError::from(error);
-            return Ok(files.into_iter().map(|(id, ..)| (id, error.clone())).collect());
+        if !files.is_empty() {
+            disk::sync_dir(&self.shared.config.staging_dir)?;
         }
-        Ok(unsynced)
+        Ok(failed)
     }
 
     /// All bodies in staging/: what the journal does not know of them was left by a crash.
@@ -301,7 +314,6 @@ fn dirty(shared: Arc<Shared>, id: BodyId, file: OpenFile, size: u64, base: Optio
         base: base.as_ref().map(|entry| entry.version.clone()),
         missing: Ranges::new(),
         name_synced: false,
-        sync_failed: false,
     });
     let base_size = base.as_ref().and_then(|entry| entry.size).unwrap_or(0);
     let state = State {
@@ -330,6 +342,7 @@ impl Shared {
         };
         Ok(Self {
             by_rename: device(&config.content_dir)? == device(&config.staging_dir)?,
+            unsound: Unsound::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
             streams: Arc::new(Semaphore::new(config.streams_in_all())),
             answers: Answers::new(config.answers_kib()),

@@ -36,9 +36,6 @@ pub(super) struct Dirty {
     pub(super) missing: Ranges,
     /// Whether the name in staging/ has been made durable.
     pub(super) name_synced: bool,
-    /// A sync of its bytes has failed. The system tells that once and may then forget that they are not on the disk, so from
-    /// here on no sync proves anything, until none of them is left.
-    pub(super) sync_failed: bool,
 }
 
 /// The store's content behind a body.

@@ -31,9 +31,6 @@ pub enum Keep {
     Nothing,
 }
 
-/// Why a sync is not even tried.
-const SYNC_HAS_FAILED: &str = "an earlier sync of it failed; save it anew as a whole";
-
 /// Whether a change could be made.
 enum Made {
     Yes,
@@ -242,11 +239,12 @@ impl Body {
     }
 
     fn change_now(&self, change: &Change<impl AsRef<[u8]>>) -> Result<Made> {
+        let _syncing = matches!(change, Change::SetSize(0)).then(|| self.syncing.lock());
         let _io = self.io.lock();
-        let open = {
+        let (open, id) = {
             let state = self.state.lock();
             match (&state.phase, &state.file) {
-                (Phase::Dirty(_), Some(open)) => open.clone(),
+                (Phase::Dirty(_), Some(open)) => (open.clone(), state.id),
                 (Phase::Discarded, _) => return Err(CacheError::Discarded),
                 _ => return Ok(Made::NotDirty),
             }
@@ -256,6 +254,9 @@ impl Body {
             Change::SetSize(size) => disk::set_len(&open.file, &open.path, *size)?,
             Change::Allocate { mode, offset, len } => disk::allocate(&open.file, &open.path, *mode, *offset, *len)?,
         }
+        if let (Change::SetSize(0), Some(id)) = (change, id) {
+            self.shared.unsound.forget(id);
+        }
         // Only now: after an error the base's bytes are still to come where they were to come.
         let mut state = self.state.lock();
         let size = change.size_after(state.size);
@@ -264,7 +265,6 @@ impl Body {
         if let Phase::Dirty(dirty) = &mut state.phase {
             dirty.missing.remove(change.overwritten());
             dirty.missing.remove(size..u64::MAX);
-            dirty.sync_failed &= size > 0;
         }
         Ok(Made::Yes)
     }
@@ -374,33 +374,37 @@ impl Body {
         self.shared.blocking(move || body.sync_now()).await
     }
 
-    /// The same of an open body. After a failure it fails until the body has been cut to nothing: whoever asks next was not
-    /// told, and their bytes may be lost just as well. Blocks.
+    /// The same of an open body. Once it has failed it fails until the body has been cut to nothing, for whoever asks next was
+    /// not told and may have written what is lost. Blocks.
     pub fn sync_now(&self) -> Result<()> {
-        let (open, has_failed, has_name) = {
+        let _syncing = self.syncing.lock();
+        let (open, dirty, has_name) = {
             let state = self.state.lock();
             let open = state.file.clone().ok_or(CacheError::Discarded)?;
             match &state.phase {
-                Phase::Dirty(dirty) => (open, dirty.sync_failed, dirty.name_synced),
-                Phase::Filling | Phase::Verifying | Phase::Complete | Phase::Discarded => (open, false, true),
+                Phase::Dirty(dirty) => (open, state.id, dirty.name_synced),
+                Phase::Filling | Phase::Verifying | Phase::Complete | Phase::Discarded => (open, None, true),
             }
         };
-        let synced = match has_failed {
-            true => Err(DiskError::new(
-                "sync",
-                &open.path,
-                std::io::Error::other(SYNC_HAS_FAILED),
-            )),
-            false => disk::sync_data(&open.file, &open.path).and_then(|()| match has_name {
-                true => Ok(()),
-                false => disk::sync_dir(&self.shared.config.staging_dir),
-            }),
-        };
-        if let Phase::Dirty(dirty) = &mut self.state.lock().phase {
-            dirty.sync_failed |= synced.is_err();
-            dirty.name_synced |= !has_name && synced.is_ok();
+        if let Some(id) = dirty {
+            self.shared.unsound.check(id, &open.path)?;
         }
-        Ok(synced?)
+        if let Err(error) = disk::sync_data(&open.file, &open.path) {
+            dirty.inspect(|id| self.shared.unsound.add(*id));
+            return Err(error.into());
+        }
+        if !has_name {
+            disk::sync_dir(&self.shared.config.staging_dir)?;
+            if let Phase::Dirty(dirty) = &mut self.state.lock().phase {
+                dirty.name_synced = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no sync of a dirty body has failed.
+    pub fn is_sound(&self) -> bool {
+        self.dirty_id().is_none_or(|id| !self.shared.unsound.has(id))
     }
 
     /// All bytes of a dirty body, as of one moment; `None` when there are more than `max`, or when some are still to come.
@@ -485,7 +489,6 @@ impl State {
             base,
             missing,
             name_synced: false,
-            sync_failed: false,
         });
         self.file = Some(staged);
         self.map_file = None;

@@ -43,8 +43,6 @@ struct Holding {
     number: u64,
     len: u64,
     since: Timestamp,
-    /// Its file could not be synced, and nobody knows what of it is on the disk.
-    distrusted: bool,
 }
 
 /// Which bodies are held, in memory: at most one row of each is good for anything.
@@ -63,14 +61,6 @@ impl Holdings {
             number: number.unwrap_or(0) as u64,
             ..Self::default()
         })
-    }
-
-    /// Some of them, in the order in which they came.
-    fn rows(&self, wanted: impl Fn(&Holding) -> bool) -> Vec<(u64, String)> {
-        let wanted = self.by_body.iter().filter(|(_, held)| wanted(held));
-        let mut rows: Vec<(u64, String)> = wanted.map(|(body, held)| (held.number, body.clone())).collect();
-        rows.sort_unstable();
-        rows
     }
 
     fn forget(&mut self, body: &str) -> Option<u64> {
@@ -98,7 +88,6 @@ impl Journal {
             number,
             len: bytes.len() as u64,
             since: now,
-            distrusted: false,
         };
         holdings.by_body.insert(body.to_owned(), holding);
         writes.push(Write::Hold(Box::new(HeldBody {
@@ -120,22 +109,10 @@ impl Journal {
     pub fn held_since(&self, before: Timestamp) -> Vec<(u64, String)> {
         let holdings = self.holdings.lock();
         let all = holdings.bytes > HELD_BYTES_MAX / 2;
-        holdings.rows(|held| !held.distrusted && (all || held.since <= before))
-    }
-
-    /// The files of these bodies could not be synced: they are held for as long as the files are there.
-    pub fn distrust(&self, bodies: &[String]) {
-        let mut holdings = self.holdings.lock();
-        for body in bodies {
-            if let Some(held) = holdings.by_body.get_mut(body) {
-                held.distrusted = true;
-            }
-        }
-    }
-
-    /// Those bodies, with their rows.
-    pub fn distrusted(&self) -> Vec<(u64, String)> {
-        self.holdings.lock().rows(|held| held.distrusted)
+        let due = holdings.by_body.iter().filter(|(_, held)| all || held.since <= before);
+        let mut due: Vec<(u64, String)> = due.map(|(body, held)| (held.number, body.clone())).collect();
+        due.sort_unstable();
+        due
     }
 
     /// The bytes of these rows are in synced files, or nothing needs them any more. What is held of a later generation of

@@ -131,8 +131,9 @@ impl Vfs {
         let (ino, mtime) = (file.ino, file.mtime());
         // What is told to the journal must not be more than what is durable.
         let mut size = body.size().unwrap_or(0);
-        // Near the end of the disk the bytes must not be there twice: the close would fail for want of room.
-        let held = match self.journal.may_hold(size) && self.has_room() {
+        // Near the end of the disk the bytes must not be there twice: the close would fail for want of room. Of what the disk
+        // has failed to keep nobody knows whether memory still has it.
+        let held = match self.journal.may_hold(size) && self.has_room() && body.is_sound() {
             true => body.bytes_up_to(HELD_BYTES_EACH_MAX)?,
             false => None,
         };
@@ -215,38 +216,26 @@ impl Vfs {
 
     pub(super) async fn secure_due(&self) -> Result<()> {
         let mut due = self.journal.held_since(self.clock.now().minus(HELD_FOR));
-        if !due.is_empty() {
-            // Those would have to be synced again.
-            let written: HashSet<String> = self.opens.written_bodies().iter().map(BodyId::to_string).collect();
-            due.retain(|(_, body)| !written.contains(body));
+        if due.is_empty() {
+            return Ok(());
         }
-        due.extend(self.left_distrusted());
+        // Those would have to be synced again.
+        let written: HashSet<String> = self.opens.written_bodies().iter().map(BodyId::to_string).collect();
+        due.retain(|(_, body)| !written.contains(body));
         for rows in due.chunks(FILES_EACH) {
-            let rows = rows.to_vec();
-            let ticket = self.blocking(move |vfs| vfs.secure_rows(rows)).await?;
+            let mut rows = rows.to_vec();
+            let ticket = self
+                .blocking(move |vfs| {
+                    let ids: Vec<BodyId> = rows.iter().filter_map(|(_, body)| BodyId::parse(body)).collect();
+                    let unsynced: Vec<String> = vfs.cache.unsynced_of(&ids)?.iter().map(BodyId::to_string).collect();
+                    rows.retain(|(_, body)| !unsynced.contains(body));
+                    let writes = vfs.journal.release(&rows);
+                    Ok(vfs.journal.write(writes, Durability::Written))
+                })
+                .await?;
             ticket.wait().await?;
         }
         Ok(())
-    }
-
-    /// Bodies that were held because their files could not be synced, and whose files have gone where all is well.
-    fn left_distrusted(&self) -> Vec<(u64, String)> {
-        let mut rows = self.journal.distrusted();
-        rows.retain(|(_, body)| !self.staging_dir.join(body).exists());
-        rows
-    }
-
-    /// Syncs the files of these bodies, and has the journal let those go that it could. Blocks.
-    fn secure_rows(&self, mut rows: Vec<(u64, String)>) -> Result<Ticket> {
-        let ids: Vec<BodyId> = rows.iter().filter_map(|(_, body)| BodyId::parse(body)).collect();
-        let unsynced = self.cache.unsynced_of(&ids)?;
-        for (_, error) in &unsynced {
-            tracing::warn!("a file that was closed stays in the journal, which has all of it: {error}");
-        }
-        let unsynced: Vec<String> = unsynced.iter().map(|(id, _)| id.to_string()).collect();
-        self.journal.distrust(&unsynced);
-        rows.retain(|(_, body)| !unsynced.contains(body));
-        Ok(self.journal.write(self.journal.release(&rows), Durability::Written))
     }
 
     /// What nobody closed is to be sent as it is (all of that, or one), so its bytes must be on the disk. Blocks.

@@ -344,7 +344,7 @@ impl Vfs {
         // From here on the kernel's pages are of no version of the store's.
         self.kernel_knows.lock().pop(&file.ino);
         match file.taken_by() {
-            None => self.mark_dirty(file).await?,
+            None => self.mark_dirty(file, keep).await?,
             Some(TakenBy::Us) => {}
             // In this very moment.
             Some(TakenBy::Others) => return Err(Error::Stale),
@@ -354,7 +354,7 @@ impl Vfs {
         file.edit().ok_or(Error::Internal)
     }
 
-    async fn mark_dirty(&self, file: &Arc<OpenFile>) -> Result<()> {
+    async fn mark_dirty(&self, file: &Arc<OpenFile>, keep: Keep) -> Result<()> {
         let body = file.body();
         let (ino, id, size) = (
             file.ino,
@@ -365,7 +365,10 @@ impl Vfs {
         self.keep_staged(&id, &body);
         if self.journal.holds(&id) {
             // What was closed before stays durable without the journal's help: the change is about to tell of other bytes.
-            body.sync().await?;
+            let synced = body.sync().await;
+            if keep == Keep::All {
+                synced?;
+            }
         }
         let open = file.clone();
         let closed = |change: &Change| change.staged.as_ref().is_some_and(|s| s.phase == Phase::Closed);

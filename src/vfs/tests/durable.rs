@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::rig::{ME, Rig, name, start_on};
 use crate::journal::{HELD_BYTES_EACH_MAX, UploaderConfig};
 use crate::model::Ino;
-use crate::store::memory::{self as presets, Fault};
+use crate::store::memory::{self as presets, Fault, Op};
 use crate::store::{ErrorKind, Retry};
 use crate::vfs::{OpenHow, VfsConfig};
 
@@ -207,6 +207,24 @@ async fn the_journal_lets_go_of_what_has_been_synced() {
     assert_eq!(rig.tree().await, before);
 }
 
+/// The disk fails to keep the file that was closed first, while its sync is due.
+async fn fails_to_sync_the_first(rig: &Rig) {
+    let first = rig.vfs.journal.held().expect("read").remove(0).body;
+    let staged = rig.vfs.staging_dir.join(first);
+    let aside = rig.dir().join("aside");
+    std::fs::rename(&staged, &aside).expect("set aside");
+    // What opens and cannot be synced.
+    nix::unistd::mkfifo(&staged, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    rig.clock.advance(Duration::from_secs(60));
+    rig.vfs.secure_due().await.expect("looked");
+    std::fs::rename(&aside, &staged).expect("back");
+}
+
+fn held(rig: &Rig) -> Vec<Bytes> {
+    let held = rig.vfs.journal.held().expect("read");
+    held.into_iter().map(|held| held.bytes).collect()
+}
+
 /// The system tells of a failed sync once. The next look found nothing left to sync, and the journal let go of the only bytes
 /// that were sure.
 #[tokio::test(flavor = "multi_thread")]
@@ -215,27 +233,43 @@ async fn what_could_not_be_synced_stays_in_the_journal_until_its_file_has_gone()
     for name in ["lost.txt", "sound.txt"] {
         rig.write(name, name.as_bytes()).await.expect("write");
     }
-    let held = || -> Vec<Bytes> {
-        let held = rig.vfs.journal.held().expect("read");
-        held.into_iter().map(|held| held.bytes).collect()
-    };
-    let lost = rig.vfs.journal.held().expect("read").remove(0).body;
-    let staged = rig.vfs.staging_dir.join(lost);
-    let aside = rig.dir().join("aside");
-    std::fs::rename(&staged, &aside).expect("set aside");
-    // A file that opens and that cannot be synced.
-    nix::unistd::mkfifo(&staged, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    fails_to_sync_the_first(&rig).await;
+    assert_eq!(held(&rig), ["lost.txt"]);
+    rig.vfs.secure_due().await.expect("looked");
+    assert_eq!(held(&rig), ["lost.txt"], "a sync that goes well proves nothing now");
+    rig.settle().await;
     rig.clock.advance(Duration::from_secs(60));
     rig.vfs.secure_due().await.expect("looked");
-    assert_eq!(held(), ["lost.txt"]);
-    std::fs::rename(&aside, &staged).expect("back");
-    rig.vfs.secure_due().await.expect("looked");
-    assert_eq!(held(), ["lost.txt"], "a sync that goes well proves nothing now");
-    rig.settle().await;
-    rig.vfs.secure_due().await.expect("looked");
-    assert!(rig.vfs.journal.held().expect("read").is_empty(), "the store has it");
+    assert!(held(&rig).is_empty(), "the store has it");
     let both = ["lost.txt", "sound.txt"].map(|name| (format!("/{name}"), Some(name.as_bytes().to_vec())));
     assert_eq!(rig.stored(), both.into());
+    assert_eq!(rig.read("lost.txt").await.expect("read"), b"lost.txt");
+    assert_eq!(
+        rig.store.faults().calls(Op::Read),
+        1,
+        "what the disk has is not believed"
+    );
+}
+
+/// Who wrote behind such bytes made a save of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_synced_takes_no_more_until_it_is_written_anew() {
+    let rig = Rig::new(presets::like_imagerelay()).await;
+    let ino = rig.write("a.txt", b"lost").await.expect("write");
+    fails_to_sync_the_first(&rig).await;
+    let opened = rig.vfs.open(ME, ino, HOW).await.expect("open").fh;
+    let more = rig.vfs.write_at(opened, 4, Bytes::from(" and more")).await;
+    let refused = more.expect_err("not on top of that").to_string();
+    assert!(refused.contains("save it anew as a whole"), "{refused}");
+    rig.vfs.release(opened).await;
+    assert_eq!(held(&rig), ["lost"]);
+    rig.write("a.txt", b"anew").await.expect("written from its beginning");
+    assert_eq!(held(&rig), ["anew"]);
+    rig.clock.advance(Duration::from_secs(60));
+    rig.vfs.secure_due().await.expect("looked");
+    assert!(held(&rig).is_empty());
+    rig.settle().await;
+    assert_eq!(rig.stored(), [("/a.txt".to_owned(), Some(b"anew".to_vec()))].into());
 }
 
 /// The catalog may be deleted, and a loss of power may take what it had not synced. What waited in a folder was parked then
