@@ -76,7 +76,7 @@ pub struct Body {
     pub(super) state: Mutex<State>,
     /// Orders what changes the file: writes, arriving blocks, moves. Only taken on blocking threads, before `state`.
     pub(super) io: Mutex<()>,
-    /// One sync at a time, and none while all bytes go: only one of two would hear that they failed. Taken before `io`.
+    /// One sync at a time, and none while all bytes are changed: only one of two would hear that it failed. Taken before `io`.
     pub(super) syncing: Mutex<()>,
     /// Blocks came, or did not.
     pub(super) changed: Notify,

@@ -50,7 +50,13 @@ impl Cache {
 
     /// The same. Blocks.
     pub fn discard_now(&self, body: &Arc<Body>) -> Result<()> {
-        body.discard_now()
+        body.discard_now(None).map(|_| ())
+    }
+
+    /// The same of one that was not written to since `generation`: answers that.
+    pub async fn discard_as_of(&self, body: &Arc<Body>, generation: u64) -> Result<bool> {
+        let body = body.clone();
+        self.shared.blocking(move || body.discard_now(Some(generation))).await
     }
 
     /// Removes a dirty body's file by its name, for one that nobody has opened.
@@ -176,6 +182,7 @@ impl Body {
     }
 
     fn publish_now(self: &Arc<Self>, entry: &Entry, generation: u64, digests: Option<Vec<u128>>) -> Result<Published> {
+        let _syncing = self.syncing.lock();
         let _io = self.io.lock();
         let block_bytes = self.shared.config.block_bytes;
         let (open, id, size, digests) = {
@@ -197,11 +204,7 @@ impl Body {
                 return Ok(Published::Altered);
             }
             match (&state.file, state.id, digests) {
-                (Some(open), Some(id), Some(digests)) => {
-                    // A complete body is believed after a crash.
-                    self.shared.unsound.check(id, &open.path)?;
-                    (open.clone(), id, state.size, digests)
-                }
+                (Some(open), Some(id), Some(digests)) => (open.clone(), id, state.size, digests),
                 _ => return Err(CacheError::Discarded),
             }
         };
@@ -228,12 +231,17 @@ impl Body {
         Ok(Published::Clean)
     }
 
-    /// Moves a confirmed body's file to content/ and notes it there. Blocks; `io` is held.
+    /// Moves a confirmed body's file to content/ and notes it there. Blocks; `syncing` and `io` are held.
     fn move_to_content(&self, open: &OpenFile, id: BodyId, entry: &Entry, digests: &[u128]) -> Result<OpenFile> {
         let shared = &self.shared;
         let size = entry.size.unwrap_or(0);
-        // The data is synced first: a complete body is trusted after a crash.
-        disk::sync_data(&open.file, &open.path)?;
+        // The data is synced first: a complete body is trusted after a crash. Of what the disk fails to keep each block is checked.
+        let synced = shared.unsound.check(id, &open.path);
+        let synced = synced.and_then(|()| disk::sync_data(&open.file, &open.path));
+        if let Err(error) = &synced {
+            shared.unsound.add(id);
+            tracing::warn!(item = %entry.id, "what was sent is checked before it is believed here: {error}");
+        }
         let now = shared.clock.now();
         {
             // The row comes first, marked as open, so that neither eviction nor tidying touches what follows.
@@ -247,7 +255,8 @@ impl Body {
         let index = shared.index.lock()?;
         match moved {
             Ok(moved) => {
-                index.set_complete(id, size, size, true)?;
+                index.set_complete(id, size, size, synced.is_ok())?;
+                shared.unsound.forget(id);
                 index.keep_until(id, now.plus(KEPT_AFTER_UPLOAD))?;
                 Ok(moved)
             }
@@ -273,23 +282,27 @@ impl Body {
         Ok(moved)
     }
 
-    fn discard_now(&self) -> Result<()> {
+    /// Answers whether it is none of the dirty ones any more.
+    fn discard_now(&self, as_of: Option<u64>) -> Result<bool> {
         let _io = self.io.lock();
-        let path = {
+        let (id, path) = {
             let mut state = self.state.lock();
             match (&state.phase, &state.file) {
+                (Phase::Dirty(_), _) if as_of.is_some_and(|generation| generation != state.generation) => {
+                    return Ok(false);
+                }
                 (Phase::Dirty(_), Some(open)) => {
                     let path = open.path.clone();
-                    state.id.inspect(|id| self.shared.unsound.forget(*id));
                     state.phase = Phase::Discarded;
-                    path
+                    (state.id, path)
                 }
-                _ => return Ok(()),
+                _ => return Ok(true),
             }
         };
         self.changed.notify_waiters();
         disk::remove_if_there(&path)?;
-        Ok(())
+        id.inspect(|id| self.shared.unsound.forget(*id));
+        Ok(true)
     }
 
     /// Becomes the body of `entry`'s version, when it is clean and that has none. Blocks.

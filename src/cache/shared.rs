@@ -144,15 +144,9 @@ impl Cache {
         }
     }
 
-    /// The same; answers which of them are not, also for what happened before. Blocks.
-    pub fn unsynced_of(&self, ids: &[BodyId]) -> Result<Vec<BodyId>> {
+    /// The same; answers which of them are not durable, also for what happened before. Blocks.
+    pub fn unsound_of(&self, ids: &[BodyId]) -> Result<Vec<BodyId>> {
         let failed = self.sync_each(ids)?;
-        if let Some((_, error)) = failed.first() {
-            tracing::warn!(
-                files = failed.len(),
-                "what was closed stays in the journal until it is sent: {error}"
-            );
-        }
         let is_not = |id: &BodyId| self.shared.unsound.has(*id) || failed.iter().any(|(other, _)| other == id);
         Ok(ids.iter().copied().filter(is_not).collect())
     }

@@ -1,8 +1,8 @@
 //! Dirty bodies whose bytes the disk has failed to keep.
 //!
-//! The system tells of a failed sync once, and to one. By the next time it may have forgotten that what is in memory is not on
-//! the disk, so no later sync of those bytes proves anything: an error that is told once here stays, for all who ask, until none
-//! of the bytes is left.
+//! The system tells of a failed sync once to each who has the file open at that time, and to nobody who opens it later. Then it
+//! has forgotten that what is in memory is not on the disk, so no later sync of those bytes proves anything: the error stays
+//! here, for all who ask, until all of them have been written anew.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,12 +11,13 @@ use std::path::Path;
 use parking_lot::Mutex;
 
 use super::body::BodyId;
-use crate::disk::DiskError;
+use super::state::OpenFile;
+use crate::disk::{self, DiskError};
 
 /// What stays of the error.
 const HAS_FAILED: &str = "an earlier sync of it failed; save it anew as a whole";
 
-/// Those among the bodies in staging/. Empty after a start: what is read from the disk then is what the disk has.
+/// Those among the bodies in staging/, as far as this run knows.
 #[derive(Debug, Default)]
 pub(super) struct Unsound(Mutex<HashSet<BodyId>>);
 
@@ -26,9 +27,21 @@ impl Unsound {
         self.0.lock().insert(id);
     }
 
-    /// It has other bytes by now, or has left staging/.
+    /// It has left staging/.
     pub fn forget(&self, id: BodyId) {
         self.0.lock().remove(&id);
+    }
+
+    /// All its bytes go, and others come. Blocks if it is one of them.
+    pub fn begins_anew(&self, id: BodyId, open: &OpenFile) {
+        if !self.has(id) {
+            return;
+        }
+        // What this file has still to tell is of the old bytes.
+        if let Err(error) = disk::sync_data(&open.file, &open.path) {
+            tracing::debug!("of bytes that are gone: {error}");
+        }
+        self.forget(id);
     }
 
     /// Whether it is one of them.

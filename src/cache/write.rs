@@ -255,7 +255,7 @@ impl Body {
             Change::Allocate { mode, offset, len } => disk::allocate(&open.file, &open.path, *mode, *offset, *len)?,
         }
         if let (Change::SetSize(0), Some(id)) = (change, id) {
-            self.shared.unsound.forget(id);
+            self.shared.unsound.begins_anew(id, &open);
         }
         // Only now: after an error the base's bytes are still to come where they were to come.
         let mut state = self.state.lock();
@@ -400,6 +400,35 @@ impl Body {
             }
         }
         Ok(())
+    }
+
+    /// Gives a dirty body the bytes that it should have, which are all, and makes them durable: what the disk failed to keep, it
+    /// may keep now. Blocks.
+    pub fn write_anew(&self, bytes: &[u8]) -> Result<()> {
+        let _syncing = self.syncing.lock();
+        let _io = self.io.lock();
+        let (open, id) = {
+            let state = self.state.lock();
+            match (&state.phase, &state.file, state.id) {
+                (Phase::Dirty(_), Some(open), Some(id)) => (open.clone(), id),
+                _ => return Err(CacheError::Discarded),
+            }
+        };
+        self.shared.unsound.begins_anew(id, &open);
+        let written = disk::write_at(&open.file, &open.path, 0, bytes)
+            .and_then(|()| disk::set_len(&open.file, &open.path, bytes.len() as u64))
+            .and_then(|()| disk::sync_data(&open.file, &open.path));
+        if let Err(error) = written {
+            self.shared.unsound.add(id);
+            return Err(error.into());
+        }
+        let mut state = self.state.lock();
+        if state.size != bytes.len() as u64 {
+            state.size = bytes.len() as u64;
+            state.generation += 1;
+        }
+        drop(state);
+        Ok(disk::sync_dir(&self.shared.config.staging_dir)?)
     }
 
     /// Whether no sync of a dirty body has failed.

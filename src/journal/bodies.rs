@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::model::Timestamp;
 
@@ -127,21 +127,41 @@ impl Journal {
         rows.iter().map(|(number, _)| Write::Release(*number)).collect()
     }
 
+    /// The file of this row could not be synced: it counts as held from `now` on.
+    pub fn postpone(&self, row: &(u64, String), now: Timestamp) {
+        let mut holdings = self.holdings.lock();
+        let held = holdings.by_body.get_mut(&row.1);
+        if let Some(held) = held.filter(|held| held.number == row.0) {
+            held.since = now;
+        }
+    }
+
     /// What an earlier run held, in the order in which it came.
     pub fn held(&self) -> Result<Vec<HeldBody>, JournalError> {
         self.read(|db| {
             let mut rows = db.prepare("SELECT number, body, generation, bytes FROM bodies ORDER BY number")?;
-            let rows = rows.query_map([], |row| {
-                Ok(HeldBody {
-                    number: row.get::<_, i64>(0)? as u64,
-                    body: row.get(1)?,
-                    generation: row.get::<_, i64>(2)? as u64,
-                    bytes: row.get::<_, Vec<u8>>(3)?.into(),
-                })
-            })?;
+            let rows = rows.query_map([], held_body)?;
             rows.collect()
         })
     }
+
+    /// What is held in one row.
+    pub fn held_in(&self, number: u64) -> Result<Option<HeldBody>, JournalError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT number, body, generation, bytes FROM bodies WHERE number = ?1")?
+                .query_row([number as i64], held_body)
+                .optional()
+        })
+    }
+}
+
+fn held_body(row: &Row<'_>) -> rusqlite::Result<HeldBody> {
+    Ok(HeldBody {
+        number: row.get::<_, i64>(0)? as u64,
+        body: row.get(1)?,
+        generation: row.get::<_, i64>(2)? as u64,
+        bytes: row.get::<_, Vec<u8>>(3)?.into(),
+    })
 }
 
 pub(super) fn put(db: &Connection, held: &HeldBody) -> rusqlite::Result<()> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::cache::{Body, BodyId};
 use crate::disk;
-use crate::journal::{Change, Durability, HELD_BYTES_EACH_MAX, HeldBody, JournalError, Phase, Ticket, Write};
+use crate::journal::{Change, Durability, HELD_BYTES_EACH_MAX, HeldBody, JournalError, Phase, Staged, Ticket, Write};
 use crate::model::{Ino, Timestamp};
 
 use super::opens::{OpenFile, Writing};
@@ -223,19 +223,60 @@ impl Vfs {
         let written: HashSet<String> = self.opens.written_bodies().iter().map(BodyId::to_string).collect();
         due.retain(|(_, body)| !written.contains(body));
         for rows in due.chunks(FILES_EACH) {
-            let mut rows = rows.to_vec();
-            let ticket = self
-                .blocking(move |vfs| {
-                    let ids: Vec<BodyId> = rows.iter().filter_map(|(_, body)| BodyId::parse(body)).collect();
-                    let unsynced: Vec<String> = vfs.cache.unsynced_of(&ids)?.iter().map(BodyId::to_string).collect();
-                    rows.retain(|(_, body)| !unsynced.contains(body));
-                    let writes = vfs.journal.release(&rows);
-                    Ok(vfs.journal.write(writes, Durability::Written))
-                })
-                .await?;
+            let rows = rows.to_vec();
+            let (ticket, unsound) = self.blocking(move |vfs| vfs.secure_rows(rows)).await?;
             ticket.wait().await?;
+            for row in unsound {
+                if let Err(error) = self.write_held_anew(&row).await {
+                    tracing::warn!(
+                        "a file that was closed stays in the journal, for the disk does not keep it: {error}"
+                    );
+                    self.journal.postpone(&row, self.clock.now());
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Syncs the files of these rows and has the journal let them go; answers the others. Blocks.
+    fn secure_rows(&self, mut rows: Vec<(u64, String)>) -> Result<(Ticket, Vec<(u64, String)>)> {
+        let ids: Vec<BodyId> = rows.iter().filter_map(|(_, body)| BodyId::parse(body)).collect();
+        let unsound: HashSet<String> = self.cache.unsound_of(&ids)?.iter().map(BodyId::to_string).collect();
+        let unsound = rows.extract_if(.., |(_, body)| unsound.contains(body)).collect();
+        let writes = self.journal.release(&rows);
+        Ok((self.journal.write(writes, Durability::Written), unsound))
+    }
+
+    /// The disk has failed to keep the file of a row, and the journal has its bytes: they are written to it once more.
+    async fn write_held_anew(&self, row: &(u64, String)) -> Result<()> {
+        let ino = {
+            let guard = self.journal.lock();
+            let of_it = |c: &&Arc<Change>| c.staged.as_ref().is_some_and(|staged| staged.body == row.1);
+            guard.overlay().iter().find(of_it).map(|change| change.ino)
+        };
+        let file = self.open_file(ino.ok_or(Error::Stale)?, false).await?;
+        let turn = file.turn.clone().lock_owned().await;
+        let (number, open) = (row.0, file.clone());
+        let written = self.blocking(move |vfs| {
+            // Nobody begins to write meanwhile.
+            let _turn = turn;
+            let held = vfs.journal.held_in(number)?.ok_or(Error::Stale)?;
+            let change = vfs.journal.change(open.ino);
+            let staged = change.as_ref().and_then(|change| change.staged.as_ref());
+            let is_told = |staged: &&Staged| {
+                (&staged.body, staged.generation, staged.phase) == (&held.body, held.generation, Phase::Closed)
+            };
+            let body = open.body();
+            if staged.filter(is_told).is_none() || body.id() != BodyId::parse(&held.body) {
+                return Err(Error::Stale);
+            }
+            body.write_anew(&held.bytes)?;
+            let writes = vfs.journal.release(&[(held.number, held.body)]);
+            Ok(vfs.journal.write(writes, Durability::Written).wait_blocking()?)
+        });
+        let written = written.await;
+        self.close_file(&file, false, false).await;
+        written
     }
 
     /// What nobody closed is to be sent as it is (all of that, or one), so its bytes must be on the disk. Blocks.

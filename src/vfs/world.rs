@@ -342,7 +342,7 @@ impl World for Vfs {
             }
             Err(error) => {
                 tracing::warn!(ino = ino.0, "an uploaded body could not be kept: {error}");
-                self.drop_body(Some(staged.body.clone())).await;
+                self.show_stored(ino, &body, entry, generation).await;
             }
         }
         self.sending.lock().remove(&ino);

@@ -141,3 +141,17 @@ fn version(entry: &Entry, version: &str) -> Entry {
 }
 
 const LONG: Duration = Duration::from_secs(3600);
+
+/// The disk fails, once, to keep what was written to it.
+async fn fails_to_sync(body: &Arc<Body>) {
+    let sound = body.state.lock().file.clone().unwrap();
+    let (pipe, _other_end) = std::io::pipe().unwrap();
+    // It cannot be synced.
+    let broken = super::state::OpenFile {
+        file: Arc::new(std::os::fd::OwnedFd::from(pipe).into()),
+        path: sound.path.clone(),
+    };
+    body.state.lock().file = Some(broken);
+    body.sync().await.unwrap_err();
+    body.state.lock().file = Some(sound);
+}

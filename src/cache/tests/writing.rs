@@ -252,15 +252,7 @@ async fn after_a_failed_sync_all_fail_until_the_body_is_cut_to_nothing() {
     let rig = Rig::new(Reads::Ranged).await;
     let body = rig.cache.new_dirty().await.unwrap();
     body.write(0, Bytes::from_static(b"bytes")).await.unwrap();
-    let sound = body.state.lock().file.clone().unwrap();
-    let (pipe, _other_end) = std::io::pipe().unwrap();
-    let broken = crate::cache::state::OpenFile {
-        file: Arc::new(std::os::fd::OwnedFd::from(pipe).into()),
-        path: sound.path.clone(),
-    };
-    body.state.lock().file = Some(broken);
-    body.sync().await.unwrap_err();
-    body.state.lock().file = Some(sound);
+    fails_to_sync(&body).await;
     body.write(0, Bytes::from_static(b"more")).await.unwrap();
     for _ in 0..2 {
         let error = body.sync().await.unwrap_err().to_string();
@@ -269,4 +261,8 @@ async fn after_a_failed_sync_all_fail_until_the_body_is_cut_to_nothing() {
     body.truncate(0).await.unwrap();
     body.write(0, Bytes::from_static(b"anew")).await.unwrap();
     body.sync().await.unwrap();
+    fails_to_sync(&body).await;
+    body.write_anew(b"once more").unwrap();
+    body.sync().await.unwrap();
+    assert_eq!(read(&body, 0, 100).await.unwrap(), "once more");
 }
