@@ -110,9 +110,9 @@ impl Cache {
 }
 
 impl Body {
-    /// Whether a dirty body has the very bytes it was based on, as far as that can be told without fetching anything: by
+    /// Whether a dirty body is based on `base` and has its very bytes, as far as that can be told without fetching anything: by
     /// the digests of the base's blocks, else by the store's checksum.
-    pub async fn same_as_base(self: &Arc<Self>) -> Result<bool> {
+    pub async fn same_as_base(self: &Arc<Self>, base: &Entry) -> Result<bool> {
         let (open, size, expected, checksum, generation) = {
             let state = self.state.lock();
             let Phase::Dirty(dirty) = &state.phase else {
@@ -121,13 +121,17 @@ impl Body {
             let (Some(open), Some(entry), Some(map)) = (&state.file, &state.entry, state.map()) else {
                 return Ok(false);
             };
+            // Bytes of its own may have been published since: what is known here is of what they replaced.
+            if entry.id != base.id || dirty.base.as_ref() != Some(&base.version) {
+                return Ok(false);
+            }
             // A base of unknown size that was overwritten was never looked at: its map is empty, it need not be.
             let base_size = match entry.size {
                 Some(size) => size,
                 None if map.size() > 0 => map.size(),
                 None => return Ok(false),
             };
-            if dirty.base.is_none() || !dirty.missing.is_empty() || state.size != base_size {
+            if !dirty.missing.is_empty() || state.size != base_size {
                 return Ok(false);
             }
             let expected = map
@@ -158,6 +162,18 @@ impl Body {
                 Ok(same && state.generation == generation)
             })
             .await
+    }
+
+    /// A change of our own moved the version (and, where ids are paths, the id) of what a dirty body is based on, and surely not
+    /// its bytes.
+    pub fn rebase(&self, old: &Entry, new: &Entry) {
+        let mut state = self.state.lock();
+        let is_old = state.entry.as_ref().is_some_and(|entry| entry.id == old.id);
+        let Phase::Dirty(dirty) = &mut state.phase else { return };
+        if is_old && dirty.base.as_ref() == Some(&old.version) {
+            dirty.base = Some(new.version.clone());
+            state.entry = Some(Arc::new(new.clone()));
+        }
     }
 
     /// The digests of all blocks as of `generation`; `None` when it was written to since.
@@ -252,19 +268,21 @@ impl Body {
             index.insert(id, entry, now)?;
         }
         let moved = self.move_with_map(open, id, size, digests);
-        let index = shared.index.lock()?;
-        match moved {
-            Ok(moved) => {
+        let noted = shared.index.lock().and_then(|index| match moved {
+            Ok(_) => {
                 index.set_complete(id, size, size, synced.is_ok())?;
-                shared.unsound.forget(id);
-                index.keep_until(id, now.plus(KEPT_AFTER_UPLOAD))?;
-                Ok(moved)
+                index.keep_until(id, now.plus(KEPT_AFTER_UPLOAD))
             }
-            Err(error) => {
-                index.forget(id)?;
-                Err(error)
-            }
+            Err(_) => index.forget(id),
+        });
+        if let Err(error) = noted {
+            // It is checked when it is opened again, and may go earlier.
+            tracing::warn!(item = %entry.id, "what was sent is not noted as complete: {error}");
         }
+        if synced.is_ok() {
+            shared.unsound.forget(id);
+        }
+        moved
     }
 
     fn move_with_map(&self, open: &OpenFile, id: BodyId, size: u64, digests: &[u128]) -> Result<OpenFile> {
@@ -286,21 +304,18 @@ impl Body {
     fn discard_now(&self, as_of: Option<u64>) -> Result<bool> {
         let _io = self.io.lock();
         let (id, path) = {
-            let mut state = self.state.lock();
+            let state = self.state.lock();
             match (&state.phase, &state.file) {
                 (Phase::Dirty(_), _) if as_of.is_some_and(|generation| generation != state.generation) => {
                     return Ok(false);
                 }
-                (Phase::Dirty(_), Some(open)) => {
-                    let path = open.path.clone();
-                    state.phase = Phase::Discarded;
-                    (state.id, path)
-                }
+                (Phase::Dirty(_), Some(open)) => (state.id, open.path.clone()),
                 _ => return Ok(true),
             }
         };
-        self.changed.notify_waiters();
         disk::remove_if_there(&path)?;
+        self.state.lock().phase = Phase::Discarded;
+        self.changed.notify_waiters();
         id.inspect(|id| self.shared.unsound.forget(*id));
         Ok(true)
     }

@@ -127,6 +127,12 @@ impl Journal {
         rows.iter().map(|(number, _)| Write::Release(*number)).collect()
     }
 
+    /// The row that holds a body.
+    pub fn row_of(&self, body: &str) -> Option<(u64, String)> {
+        let holdings = self.holdings.lock();
+        holdings.by_body.get(body).map(|held| (held.number, body.to_owned()))
+    }
+
     /// The file of this row could not be synced: it counts as held from `now` on.
     pub fn postpone(&self, row: &(u64, String), now: Timestamp) {
         let mut holdings = self.holdings.lock();

@@ -189,7 +189,9 @@ impl Uploader {
         remote: Option<&Entry>,
     ) -> Result<Acted, StoreError> {
         let entry = &*self.known(change, remote).await?;
-        if name.is_none() && self.world.same_bytes(change, entry).await {
+        // Bytes whose answer was lost may be in the store by now instead of those that are known.
+        let is_known = change.unconfirmed.iter().all(|note| note.bytes.is_none());
+        if name.is_none() && is_known && self.world.same_bytes(change, entry).await {
             self.finish(change, step, Some(entry), None).await?;
             return Ok(Acted::Again);
         }

@@ -248,35 +248,46 @@ impl Vfs {
     }
 
     /// The disk has failed to keep the file of a row, and the journal has its bytes: they are written to it once more.
-    async fn write_held_anew(&self, row: &(u64, String)) -> Result<()> {
+    pub(super) async fn write_held_anew(&self, row: &(u64, String)) -> Result<()> {
         let ino = {
             let guard = self.journal.lock();
             let of_it = |c: &&Arc<Change>| c.staged.as_ref().is_some_and(|staged| staged.body == row.1);
             guard.overlay().iter().find(of_it).map(|change| change.ino)
         };
-        let file = self.open_file(ino.ok_or(Error::Stale)?, false).await?;
+        let Some(ino) = ino else {
+            return self.let_go(row.clone()).await;
+        };
+        let file = self.open_file(ino, false).await?;
         let turn = file.turn.clone().lock_owned().await;
         let (number, open) = (row.0, file.clone());
         let written = self.blocking(move |vfs| {
             // Nobody begins to write meanwhile.
             let _turn = turn;
-            let held = vfs.journal.held_in(number)?.ok_or(Error::Stale)?;
+            let Some(held) = vfs.journal.held_in(number)? else {
+                return Ok(());
+            };
             let change = vfs.journal.change(open.ino);
             let staged = change.as_ref().and_then(|change| change.staged.as_ref());
             let is_told = |staged: &&Staged| {
                 (&staged.body, staged.generation, staged.phase) == (&held.body, held.generation, Phase::Closed)
             };
             let body = open.body();
-            if staged.filter(is_told).is_none() || body.id() != BodyId::parse(&held.body) {
-                return Err(Error::Stale);
+            // Else they are of an earlier close, and good for nothing.
+            if staged.is_some_and(|staged| is_told(&staged)) && body.id() == BodyId::parse(&held.body) {
+                body.write_anew(&held.bytes)?;
             }
-            body.write_anew(&held.bytes)?;
-            let writes = vfs.journal.release(&[(held.number, held.body)]);
-            Ok(vfs.journal.write(writes, Durability::Written).wait_blocking()?)
+            Ok(())
         });
         let written = written.await;
         self.close_file(&file, false, false).await;
-        written
+        written?;
+        self.let_go(row.clone()).await
+    }
+
+    /// The journal lets go of a row.
+    async fn let_go(&self, row: (u64, String)) -> Result<()> {
+        let writes = self.journal.release(&[row]);
+        Ok(self.journal.write(writes, Durability::Written).wait().await?)
     }
 
     /// What nobody closed is to be sent as it is (all of that, or one), so its bytes must be on the disk. Blocks.
@@ -288,7 +299,14 @@ impl Vfs {
             let open = staged.filter(|staged| staged.phase == Phase::Open);
             open.filter_map(|staged| BodyId::parse(&staged.body)).collect()
         };
-        Ok(self.cache.sync_staged(&ids)?)
+        let unsound = self.cache.unsound_of(&ids)?.len();
+        if unsound > 0 {
+            tracing::warn!(
+                files = unsound,
+                "the disk failed to keep files that are sent as they are in memory"
+            );
+        }
+        Ok(())
     }
 
     /// After a restart: files that were closed and perhaps never reached the disk get their bytes back.

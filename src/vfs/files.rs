@@ -294,30 +294,6 @@ impl Vfs {
         Ok(file)
     }
 
-    /// The store may have confirmed our own bytes, or have made a copy, while that was opened: it is of the version that the
-    /// store told.
-    pub(super) async fn follow_own_upload(&self, file: &Arc<OpenFile>, node: &Node) -> Result<()> {
-        let may_be_sent = |c: &Arc<Change>| c.staged.is_some() || c.copy_of.is_some();
-        if !node.change.as_ref().is_some_and(may_be_sent) || !self.has_moved_on(node) {
-            return Ok(());
-        }
-        let ino = node.ino;
-        let now = self.blocking(move |vfs| Ok(vfs.node(ino).ok())).await?;
-        if let Some(entry) = now.and_then(|node| node.entry) {
-            self.is_stored_as(file, &entry);
-        }
-        Ok(())
-    }
-
-    /// An open file is this version of the store's from now on; what was to be copied has been.
-    pub(super) fn is_stored_as(&self, file: &OpenFile, entry: &Entry) {
-        file.set_version(Some(entry.version.clone()));
-        if file.copying().is_some() {
-            file.set_copying(None);
-            file.set_body(self.cache.body(entry));
-        }
-    }
-
     /// Whether an open file is what the catalog tells by now. Where it is not, the new version has got an inode of its own,
     /// and the kernel looks the name up again when it is told that this one is stale.
     async fn is_current(&self, file: &Arc<OpenFile>) -> Result<()> {
@@ -377,6 +353,16 @@ impl Vfs {
             return Err(CacheError::Incomplete { waited }.into());
         }
         let id = BodyId::parse(&staged.body).ok_or(Error::Stale)?;
+        // Many others may have been saved since: there must not be two of it.
+        let opened = self.opens.get(node.ino).map(|open| open.body());
+        let sent = || self.sending.lock().get(&node.ino).map(|(body, _)| body.clone());
+        if let Some(body) = opened
+            .or_else(sent)
+            .filter(|body| body.id() == Some(id) && body.is_dirty())
+        {
+            self.keep_staged(&staged.body, &body);
+            return Ok(body);
+        }
         let base = node
             .entry
             .as_deref()
@@ -473,7 +459,7 @@ impl Vfs {
 
 impl Inner {
     /// Whether something has become of a node since it was looked at.
-    fn has_moved_on(&self, node: &Node) -> bool {
+    pub(super) fn has_moved_on(&self, node: &Node) -> bool {
         match (&node.change, self.journal.change(node.ino)) {
             (Some(then), Some(now)) => !Arc::ptr_eq(then, &now),
             (then, now) => then.is_some() != now.is_some(),

@@ -37,6 +37,7 @@ mod rename;
 mod rounds;
 mod setattr;
 mod shelter;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod thumbnails;

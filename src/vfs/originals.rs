@@ -10,7 +10,7 @@ use crate::disk;
 use crate::journal::{Change, Durability, Original, Staged, Write};
 use crate::model::{Entry, Ino};
 
-use super::opens::{OpenFile, TakenBy, Writing};
+use super::opens::{OpenFile, TakenBy};
 use super::vfs::{Inner, Vfs};
 use super::{Error, Notice, QueueItem, Result};
 
@@ -138,38 +138,6 @@ impl Vfs {
             Err(error) => tracing::warn!(
                 ino = ino.0,
                 "readers of a changed file could not be told apart: {error}"
-            ),
-        }
-    }
-
-    /// Our own bytes could not become those of the version that was made of them: who has the file open reads the store's from
-    /// here on. What has been written to since, or is about to be, stays.
-    pub(super) async fn show_stored(&self, ino: Ino, body: &Arc<Body>, entry: &Entry, generation: u64) {
-        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
-        let opened = || self.opens.get(ino).filter(|open| Arc::ptr_eq(&open.body(), body));
-        let open = opened();
-        // Nobody begins to write meanwhile.
-        let _turn = match &open {
-            Some(open) => Some(open.turn.lock().await),
-            None => None,
-        };
-        let is_next = |change: Arc<Change>| change.staged.as_ref().is_some_and(|staged| staged.body == id);
-        if open.as_ref().is_some_and(|open| open.writing() == Writing::Dirty)
-            || self.journal.change(ino).is_some_and(is_next)
-        {
-            return;
-        }
-        match self.cache.discard_as_of(body, generation).await {
-            Ok(true) => {
-                self.staged.lock().pop(&id);
-                if let Some(open) = opened().filter(|open| !open.is_ghost()) {
-                    open.set_body(self.cache.body(entry));
-                }
-            }
-            Ok(false) => {}
-            Err(error) => tracing::warn!(
-                ino = ino.0,
-                "the bytes of an uploaded file could not be removed: {error}"
             ),
         }
     }

@@ -142,6 +142,15 @@ impl World for Vfs {
         if !body.is_complete() {
             body.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
         }
+        if let Some(row) = change
+            .staged
+            .as_ref()
+            .and_then(|staged| self.journal.row_of(&staged.body))
+            && !body.is_sound()
+        {
+            // What the disk has is not what was closed; the journal has that.
+            self.write_held_anew(&row).await.map_err(failed)?;
+        }
         let generation = body.generation();
         let size = change
             .staged
@@ -179,7 +188,7 @@ impl World for Vfs {
             // What the store made of other bytes need not be here, and is not to be sent to it to be altered once more.
             self.cache.body(remote).complete(FILL_DEADLINE).await.ok();
         }
-        if body.same_as_base().await.unwrap_or(false) || self.equals_cached(&body, remote).await {
+        if body.same_as_base(remote).await.unwrap_or(false) || self.equals_cached(&body, remote).await {
             self.sending.lock().insert(ino, (body, generation));
             return true;
         }
@@ -271,6 +280,7 @@ impl World for Vfs {
             }
             Some(before) => {
                 // Our own change of metadata moved the version: the bytes are the same, and need not be fetched again.
+                self.rebase_staged(ino, &before, &known);
                 if let Err(error) = self.cache.rebind(&before.id, &before.version, &known).await {
                     tracing::debug!(id = %entry.id, "a cached body could not be kept: {error}");
                 }

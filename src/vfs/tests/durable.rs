@@ -259,6 +259,23 @@ async fn what_could_not_be_synced_stays_in_the_journal_until_it_has_been_written
     assert_eq!(rig.stored(), both.into());
 }
 
+/// The store got what the disk had made of it, and the journal then let go of what had been closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_disk_has_lost_is_sent_as_it_was_closed() {
+    for how in 1..4 {
+        let rig = rig_that_sends_late().await;
+        rig.write("a.txt", b"as it was closed").await.expect("write");
+        let file = fails_to_sync_the_first(&rig).await;
+        tear(&file, how);
+        rig.settle().await;
+        let sent = [("/a.txt".to_owned(), Some(b"as it was closed".to_vec()))];
+        assert_eq!(rig.stored(), sent.into(), "torn in way {how}");
+        rig.clock.advance(Duration::from_secs(60));
+        rig.vfs.secure_due().await.expect("looked");
+        assert!(held(&rig).is_empty(), "torn in way {how}");
+    }
+}
+
 /// Who wrote behind such bytes made a save of both.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_synced_takes_no_more_until_it_is_written_anew() {

@@ -7,7 +7,8 @@ use crate::model::{ItemId, Kind};
 use crate::store::memory::{Fault, Op};
 use crate::store::{Capabilities, CreateFolder, ErrorKind, MoveFolder, Retry};
 
-const OLD: &[u8] = b"old";
+/// As long as what is sent: nothing but the bytes tells them apart.
+const OLD: &[u8] = b"what has been here";
 const SENT: &[u8] = b"what is being sent";
 
 /// What is done while the server takes its time.
@@ -18,18 +19,20 @@ enum Meanwhile {
     MoveItsFolder,
     RenameItsFolder,
     Save,
+    TakeBack,
     SaveAndRename,
     Remove,
     RemoveWithItsFolder,
     RemoveAndMakeAnew,
 }
 
-const ALL: [Meanwhile; 9] = [
+const ALL: [Meanwhile; 10] = [
     Meanwhile::Rename,
     Meanwhile::Move,
     Meanwhile::MoveItsFolder,
     Meanwhile::RenameItsFolder,
     Meanwhile::Save,
+    Meanwhile::TakeBack,
     Meanwhile::SaveAndRename,
     Meanwhile::Remove,
     Meanwhile::RemoveWithItsFolder,
@@ -44,6 +47,7 @@ impl Meanwhile {
             Self::Rename
             | Self::Move
             | Self::Save
+            | Self::TakeBack
             | Self::SaveAndRename
             | Self::Remove
             | Self::RemoveWithItsFolder
@@ -54,7 +58,8 @@ impl Meanwhile {
     /// Does it; answers what is to be left.
     async fn happen(self, rig: &Rig) -> Vec<(&'static str, &'static [u8])> {
         let renamed = async |from, to| rig.rename(from, to).await.expect("renamed");
-        let saved = async || rig.write("d/a.txt", b"newer").await.expect("saved");
+        let save = async |bytes: &[u8]| rig.write("d/a.txt", bytes).await.expect("saved");
+        let saved = async || save(b"newer").await;
         let removed = async || rig.unlink("d/a.txt").await.expect("removed");
         match self {
             Self::Rename => {
@@ -76,6 +81,10 @@ impl Meanwhile {
             Self::Save => {
                 saved().await;
                 vec![("/d/a.txt", b"newer")]
+            }
+            Self::TakeBack => {
+                save(OLD).await;
+                vec![("/d/a.txt", OLD)]
             }
             Self::SaveAndRename => {
                 saved().await;

@@ -44,6 +44,28 @@ async fn one_save_is_one_version_of_the_same_asset() {
     assert_eq!(rig.store.faults().calls(Op::Remove), 0);
 }
 
+/// A change of our own gives the version another name (and the item, where its id is a path), and the bytes are what they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_of_the_same_bytes_after_a_rename_sends_no_more_than_that() {
+    for store in all_stores() {
+        let label = store.label;
+        let mut uploads = Vec::new();
+        for saves in [false, true] {
+            let rig = Rig::new(store.clone()).await;
+            rig.write("a.txt", b"as it is").await.expect(label);
+            rig.settle().await;
+            rig.rename("a.txt", "b.txt").await.expect(label);
+            if saves {
+                rig.write("b.txt", b"as it is").await.expect(label);
+            }
+            rig.settle().await;
+            assert_eq!(rig.stored()["/b.txt"], Some(b"as it is".to_vec()), "{label}");
+            uploads.push([Op::Create, Op::Replace].map(|op| rig.store.faults().calls(op)));
+        }
+        assert_eq!(uploads[0], uploads[1], "{label}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_stays_becomes_a_file_of_this_machine() {
     let rig = Rig::new(presets::like_imagerelay()).await;
