@@ -10,7 +10,7 @@ use super::body::{Body, BodyId};
 use super::error::{CacheError, Result};
 use super::map::{BlockMap, create_map, note_digests};
 use super::shared::{Cache, Key, Shared};
-use super::state::{Content, OpenFile, Phase};
+use super::state::{Content, Dirty, OpenFile, Phase, State};
 use super::verify::{digests, md5_hex};
 
 /// How long what was uploaded from here is kept even when it is not used.
@@ -176,6 +176,16 @@ impl Body {
         }
     }
 
+    /// What a dirty body was based on has been replaced, in the store, by bytes that were sent from here: `entry`. Nothing is
+    /// known of those but that.
+    pub fn follow(&self, entry: &Entry) {
+        let mut state = self.state.lock();
+        let is_whole = |dirty: &Dirty| dirty.base.is_some() && dirty.missing.is_empty();
+        if matches!(&state.phase, Phase::Dirty(dirty) if is_whole(dirty)) {
+            state.follow(entry, self.shared.config.block_bytes);
+        }
+    }
+
     /// The digests of all blocks as of `generation`; `None` when it was written to since.
     async fn current_digests(self: &Arc<Self>, generation: u64) -> Result<Option<Vec<u128>>> {
         let (open, size) = {
@@ -204,12 +214,9 @@ impl Body {
         let (open, id, size, digests) = {
             let mut state = self.state.lock();
             let written_since = state.generation != generation;
-            match &mut state.phase {
-                Phase::Dirty(dirty) if written_since => {
-                    dirty.base = Some(entry.version.clone());
-                    let base_size = entry.size.unwrap_or(0);
-                    state.content = Content::Known(BlockMap::whole(base_size, block_bytes, None));
-                    state.entry = Some(Arc::new(entry.clone()));
+            match &state.phase {
+                Phase::Dirty(_) if written_since => {
+                    state.follow(entry, block_bytes);
                     return Ok(Published::Newer);
                 }
                 Phase::Dirty(_) => {}
@@ -343,6 +350,16 @@ impl Body {
         self.shared.take_out(old, self);
         self.shared.put_in(key, self);
         Ok(true)
+    }
+}
+
+impl State {
+    fn follow(&mut self, entry: &Entry, block_bytes: u64) {
+        if let Phase::Dirty(dirty) = &mut self.phase {
+            dirty.base = Some(entry.version.clone());
+        }
+        self.content = Content::Known(BlockMap::whole(entry.size.unwrap_or(0), block_bytes, None));
+        self.entry = Some(Arc::new(entry.clone()));
     }
 }
 

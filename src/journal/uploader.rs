@@ -551,8 +551,10 @@ impl Uploader {
             };
         };
         waited(ticket).await?;
-        if let (Some(staged), Some(entry), false) = (staged, entry, still_staged) {
-            self.world.published(sent.ino, staged, entry).await;
+        match (staged, entry, still_staged) {
+            (Some(staged), Some(entry), false) => self.world.published(sent.ino, staged, entry).await,
+            (Some(_), Some(entry), true) => self.world.overtaken(ino, entry).await,
+            (None, ..) | (_, None, _) => {}
         }
         Ok(())
     }

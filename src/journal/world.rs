@@ -85,6 +85,9 @@ pub trait World: Send + Sync + 'static {
     /// The journal no longer needs the staged bytes: they are the clean body of `entry` now.
     async fn published(&self, ino: Ino, staged: &Staged, entry: &Entry);
 
+    /// Bytes of that node were published as `entry`, and newer ones are staged: those are based on it.
+    async fn overtaken(&self, ino: Ino, entry: &Entry);
+
     /// The staged bytes are of no use to anyone.
     async fn discard(&self, ino: Ino, staged: &Staged);
 

@@ -293,11 +293,12 @@ impl Vfs {
             let stored = node.entry.as_ref().map(|e| e.fields.clone()).unwrap_or_default();
             for (field, values) in changes {
                 let is_stored = stored.get(&field).map_or(&[][..], |held| &held.values) == values.as_slice();
-                if node.is_published() && is_stored && !field.starts_with("append.") {
-                    change.fields.remove(&field);
-                } else {
-                    change.fields.insert(field, values);
+                // What was to be set before that may be on its way, or be there without an answer.
+                let is_first = !change.fields.contains_key(&field);
+                if node.is_published() && is_stored && is_first && !field.starts_with("append.") {
+                    continue;
                 }
+                change.fields.insert(field, values);
             }
             change.ready_at = d.ready_at();
             if let State::Parked { .. } = change.state {

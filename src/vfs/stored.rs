@@ -36,11 +36,16 @@ impl Vfs {
         }
     }
 
+    /// The bytes that wait to be sent for a node, if they are at hand: else nothing more is known of them than the journal has.
+    pub(super) fn waiting_body(&self, ino: Ino) -> Option<Arc<Body>> {
+        let change = self.journal.change(ino)?;
+        let staged = change.staged.as_ref()?;
+        self.staged.lock().peek(&staged.body).cloned()
+    }
+
     /// What waits to be sent for a node is based on this version as it is called now.
     pub(super) fn rebase_staged(&self, ino: Ino, old: &Entry, new: &Entry) {
-        let change = self.journal.change(ino);
-        let staged = change.as_ref().and_then(|change| change.staged.as_ref());
-        if let Some(body) = staged.and_then(|staged| self.staged.lock().peek(&staged.body).cloned()) {
+        if let Some(body) = self.waiting_body(ino) {
             body.rebase(old, new);
         }
     }

@@ -361,6 +361,12 @@ impl World for Vfs {
         }
     }
 
+    async fn overtaken(&self, ino: Ino, entry: &Entry) {
+        if let Some(body) = self.waiting_body(ino) {
+            body.follow(entry);
+        }
+    }
+
     async fn discard(&self, ino: Ino, staged: &Staged) {
         if self.opens.get(ino).is_none() {
             self.drop_body(Some(staged.body.clone())).await;

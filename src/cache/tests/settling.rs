@@ -86,6 +86,21 @@ async fn a_save_of_the_same_bytes_is_recognised() {
     assert_eq!((back, body.state()), (Published::Clean, BodyState::Complete));
 }
 
+/// A server that has not yet done its work on what was sent may call it by the version that it replaced.
+#[tokio::test(start_paused = true)]
+async fn of_what_was_sent_meanwhile_nothing_is_known_but_its_name() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(2, MIB);
+    let entry = rig.store.put("1", &bytes);
+    let body = rig.cache.body(&entry);
+    body.complete(LONG).await.unwrap();
+    body.make_dirty(Keep::Nothing).await.unwrap();
+    body.write(0, bytes.clone()).await.unwrap();
+    assert!(body.same_as_base(&entry).await.unwrap());
+    body.follow(&entry);
+    assert!(!body.same_as_base(&entry).await.unwrap());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_stores_checksum_tells_as_well_when_the_base_was_never_here() {
     let mut rig = Rig::new(Reads::Ranged).await;

@@ -260,6 +260,39 @@ async fn what_is_set_while_an_upload_is_tried_again_is_set() {
     }
 }
 
+/// What was set back while the request was under way, or its answer lost, counted as known to the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_is_set_back_meanwhile_is_set_back_in_the_store() {
+    for fault in [Fault::Wait, Fault::LoseAnswer] {
+        for store in all_stores() {
+            let label = format!("{}, {fault:?}", store.label);
+            let rig = Rig::new(store).await;
+            let ino = rig.write("a.txt", OLD).await.expect("write");
+            let set = async |text: &str| {
+                let how = Default::default();
+                let set = rig
+                    .vfs
+                    .setxattr(super::rig::ME, ino, "user.memory.caption", text.as_bytes(), how);
+                set.await.expect(&label);
+            };
+            set("as it was").await;
+            rig.settle().await;
+            let asked = rig.store.faults().calls(Op::SetFields);
+            rig.store.faults().inject(Op::SetFields, 1, fault.clone());
+            set("another").await;
+            rig.asked(Op::SetFields, asked + 1).await;
+            set("as it was").await;
+            rig.store.faults().release();
+            ends_with(&rig, &[("/a.txt", OLD)], &label).await;
+            let told = rig.vfs.getxattr(ino, "user.memory.caption").await.expect(&label);
+            assert_eq!(&told[..], b"as it was", "{label}");
+            let remote = rig.store.remote();
+            let there = remote.children(&remote.root());
+            assert_eq!(there[0].fields["caption"].values[0].text, "as it was", "{label}");
+        }
+    }
+}
+
 /// What the store has acknowledged is not sent again after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_upload_goes_on_behind_the_last_acknowledged_chunk() {
