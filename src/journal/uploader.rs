@@ -17,7 +17,7 @@ use super::identity::followers;
 use super::outcome;
 use super::plan::{Facts, Folder, Occupant, Step, plan};
 use super::world::World;
-use super::{Change, Durability, Journal, Overlay, Place, Placing, State, Ticket, Write};
+use super::{Change, Durability, Journal, Overlay, Place, Placing, Staged, State, Ticket, Write};
 
 /// Nodes worked on at the same time.
 const NODES_IN_FLIGHT_MAX: usize = 16;
@@ -551,12 +551,17 @@ impl Uploader {
             };
         };
         waited(ticket).await?;
-        match (staged, entry, still_staged) {
-            (Some(staged), Some(entry), false) => self.world.published(sent.ino, staged, entry).await,
-            (Some(_), Some(entry), true) => self.world.overtaken(ino, entry).await,
-            (None, ..) | (_, None, _) => {}
-        }
+        self.tell_of_bytes(ino, sent, staged.zip(entry), still_staged).await;
         Ok(())
+    }
+
+    /// Bytes were published as an item: they are its clean ones now, or what the newer ones are based on.
+    async fn tell_of_bytes(&self, ino: Ino, sent: &Change, published: Option<(&Staged, &Entry)>, is_overtaken: bool) {
+        match published {
+            Some((staged, entry)) if !is_overtaken => self.world.published(sent.ino, staged, entry).await,
+            Some((_, entry)) => self.world.overtaken(ino, entry).await,
+            None => {}
+        }
     }
 
     /// The version that was known before the answer `told` of a request without bytes came. Where that is the first to tell
