@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
-use crate::store::{Capabilities, Resume};
+use crate::store::{Capabilities, IdScheme, Resume};
 
 /// A listing that began before this much after a change may not show it, whatever the store promises.
 const SETTLE_MIN: Duration = Duration::from_secs(60);
@@ -415,9 +415,23 @@ impl Change {
         self.staged.is_none()
             && self.fields.is_empty()
             && self.leftovers.is_empty()
+            && self.unanswered.is_none()
             && self.asked_move().is_none()
+            && self.name_in_doubt().is_none()
             && self.id.is_some()
             && self.placing.as_ref().is_none_or(|p| !p.is_moved())
+    }
+
+    /// Its name, where bytes that were sent under another one may be in the store.
+    pub fn name_in_doubt(&self) -> Option<&Name> {
+        let name_of = |placing: &Option<Placing>| placing.as_ref()?.now.first().map(|place| place.name.clone());
+        let asked = self.unconfirmed.iter().filter(|note| note.bytes.is_some());
+        let mut others =
+            asked.filter(|note| name_of(&note.sent.placing).is_some_and(|name| Some(name) != name_of(&self.placing)));
+        others
+            .next()
+            .and(self.placing.as_ref()?.now.first())
+            .map(|place| &place.name)
     }
 
     /// Whether it still waits for the store or the user (a settled or local one does not).
@@ -483,6 +497,10 @@ impl Unanswered {
 
     /// Whether an entry of `folder` may be what the request made.
     pub fn may_have_made(&self, folder: Ino, entry: &Entry, capabilities: &Capabilities) -> bool {
+        if self.is_move() && capabilities.ids == IdScheme::Stable {
+            // It is what it was before, under whatever name.
+            return false;
+        }
         let altered = match self.is_move() {
             // What was moved has the bytes of the store, not those that wait here.
             true => Alteration::Possible,

@@ -199,6 +199,10 @@ impl Uploader {
         for place in sent.placing.iter().flat_map(|p| &p.now) {
             parents.extend(self.world.item_of(place.parent).await);
         }
+        let mut left = Vec::new();
+        for folder in sent.placing.iter().flat_map(|p| p.left()) {
+            left.extend(self.world.item_of(folder).await);
+        }
         let name = match sent.placing.as_ref().and_then(|p| p.renamed()) {
             Some(name) => Some(name.to_store()),
             None => self.world.entry(id).await.map(|known| known.name.clone()),
@@ -210,7 +214,7 @@ impl Uploader {
         let is_path = self.capabilities().ids == IdScheme::Path;
         let moved = match self.store.stat(id).await {
             Ok(there) if !is_path || !self.may_be_another(&there, asked).await? => {
-                (there.name == to.name && there.parents == to.parents).then_some(there)
+                is_where_asked(&there, &to, &left, sent).then_some(there)
             }
             Err(error) if !error.is_not_found() => return Err(error),
             Err(_) if !is_path => None,
@@ -387,6 +391,20 @@ impl Uploader {
         });
         Ok(wanted)
     }
+}
+
+/// Whether an item is called and placed as it was asked to be; others may have put it into more folders. Servers normalise
+/// names: another one than before that is like what was asked for is that.
+fn is_where_asked(there: &Entry, to: &Placement, left: &[ItemId], sent: &Change) -> bool {
+    let before = sent.placing.iter().flat_map(|p| &p.base).next();
+    let is_like_it = || {
+        let asked = Name::from_store(&to.name);
+        before.is_some_and(|before| before.name.to_store() != there.name)
+            && resembles(there, &asked, sent, Alteration::Possible)
+    };
+    let is_in = |parent: &ItemId| there.parents.contains(parent);
+    let is_placed = to.parents.iter().all(is_in) && !left.iter().any(is_in);
+    is_placed && (there.name == to.name || is_like_it())
 }
 
 /// Whether what is about to be published is still what the node is to become.

@@ -419,6 +419,7 @@ fn file(facts: &Facts<'_>) -> Step {
     }
     let name = placing
         .and_then(|p| p.renamed())
+        .or_else(|| change.name_in_doubt())
         .filter(|_| capabilities.rename_file == RenameFile::Replace)
         .cloned();
     if change.staged.is_some() || name.is_some() {

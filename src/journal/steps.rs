@@ -195,6 +195,16 @@ impl Uploader {
             self.finish(change, step, Some(entry), None).await?;
             return Ok(Acted::Again);
         }
+        if change.staged.is_none()
+            && let Some(wanted) = change.name_in_doubt()
+        {
+            // Perhaps the name that was taken back has never been given.
+            let there = self.store.stat(&entry.id).await?;
+            if there.version == entry.version && there.name == wanted.to_store() {
+                self.finish(change, step, Some(&there), None).await?;
+                return Ok(Acted::Again);
+            }
+        }
         let Ok(_permit) = self.uploads.acquire().await else {
             return Ok(Acted::Rest);
         };
@@ -303,7 +313,12 @@ impl Uploader {
     ) -> Result<Acted, StoreError> {
         let entry = &*self.known(change, remote).await?;
         let links = change.kind == Kind::File && self.capabilities().links == Support::Yes;
+        let noted = || self.about_to_move(change, entry, name);
         if links && left.is_empty() && name.is_none() && entered.len() == 1 {
+            match noted() {
+                Some(noted) => waited(noted).await?,
+                None => return Ok(Acted::Again),
+            }
             let told = self.store.link(entry, &entered[0]).await?;
             self.finish(change, step, Some(&told), None).await?;
             return Ok(Acted::Again);
@@ -324,11 +339,9 @@ impl Uploader {
             name: name.map_or_else(|| entry.name.clone(), Name::to_store),
             parents,
         };
-        if self.names_count() {
-            match self.about_to_move(change, entry, name) {
-                Some(noted) => waited(noted).await?,
-                None => return Ok(Acted::Again),
-            }
+        match noted() {
+            Some(noted) => waited(noted).await?,
+            None => return Ok(Acted::Again),
         }
         let told = match self.store.relocate(entry, &to).await {
             Err(error) if error.is_not_found() && self.capabilities().ids == IdScheme::Path => {

@@ -13,7 +13,7 @@ use super::doubt::Publishing;
 use super::gather::Likeness;
 use super::plan::Step;
 use super::uploader::{Uploader, waited};
-use super::{Change, Source};
+use super::{Change, Source, Ticket};
 
 /// One of several changes, planned.
 struct Member {
@@ -218,8 +218,19 @@ impl Uploader {
             Ok(entries) => entries,
             Err(alone) => return alone,
         };
-        let told = self.store.relocate_together(&entries, into).await;
-        self.finish_each(members, told).await
+        let note = |member: &Member, entry: &Entry| self.about_to_move(&member.change, entry, None);
+        let Some(noted) = Noted::each(members, entries, note).await else {
+            return members.iter().map(|_| Ok(())).collect();
+        };
+        let told = match noted.entries.is_empty() {
+            true => Vec::new(),
+            false => self.store.relocate_together(&noted.entries, into).await,
+        };
+        let finished = members.iter().zip(noted.told(told)).map(|(member, told)| async move {
+            let Some(told) = told else { return Ok(()) };
+            self.finish(&member.change, &member.step, Some(&told?), None).await
+        });
+        join_all(finished).await
     }
 
     async fn set_fields_together(&self, members: &[Member], fields: &FieldChanges) -> Vec<Result<(), StoreError>> {
@@ -239,44 +250,24 @@ impl Uploader {
             Ok(entries) => entries,
             Err(alone) => return alone,
         };
-        // One after the other, so that the brake lets as many pass as it should.
-        // Those that are not asked for.
-        let mut left_out = Vec::with_capacity(members.len());
-        let mut noted = Vec::with_capacity(members.len());
-        for (member, entry) in members.iter().zip(&entries) {
-            let is_held = self.brakes(&member.change);
-            if is_held {
+        let note = |member: &Member, entry: &Entry| {
+            if self.brakes(&member.change) {
                 self.hold(member.change.ino);
+                return None;
             }
             // None either of what nobody wants to have removed any more.
-            let note = match is_held {
-                true => None,
-                false => self.about_to_remove(&member.change, &entry.version),
-            };
-            left_out.push(note.is_none());
-            noted.extend(note);
-        }
-        for noted in join_all(noted.into_iter().map(waited)).await {
-            if let Err(error) = noted {
-                // Nothing is sent that is not noted: each goes alone, and hears of it there.
-                tracing::debug!("removals could not be noted: {error}");
-                return members.iter().map(|_| Ok(())).collect();
-            }
-        }
-        let passing = |entries: Vec<Entry>| entries.into_iter().zip(&left_out).filter(|(_, left_out)| !**left_out);
-        let entries: Vec<Entry> = passing(entries).map(|(entry, _)| entry).collect();
-        let told = match entries.is_empty() {
-            true => Vec::new(),
-            false => self.store.remove_together(&entries).await,
+            self.about_to_remove(&member.change, &entry.version)
         };
-        let mut told = told.into_iter();
-        let outcomes: Vec<Option<_>> = left_out
-            .iter()
-            .map(|left_out| (!left_out).then(|| told.next())?)
-            .collect();
-        let finished = members.iter().zip(outcomes).map(|(member, outcome)| async move {
-            let Some(outcome) = outcome else { return Ok(()) };
-            outcome?;
+        let Some(noted) = Noted::each(members, entries, note).await else {
+            return members.iter().map(|_| Ok(())).collect();
+        };
+        let told = match noted.entries.is_empty() {
+            true => Vec::new(),
+            false => self.store.remove_together(&noted.entries).await,
+        };
+        let finished = members.iter().zip(noted.told(told)).map(|(member, told)| async move {
+            let Some(told) = told else { return Ok(()) };
+            told?;
             self.removed(&member.change).await?;
             if let Some(staged) = &member.change.staged {
                 self.world.discard(member.change.ino, staged).await;
@@ -294,6 +285,49 @@ impl Member {
             Step::Create { name, .. } => Some(name.to_store()),
             _ => None,
         }
+    }
+}
+
+/// Those of which it is noted that the store was asked.
+struct Noted {
+    entries: Vec<Entry>,
+    /// For each member, whether it is among them.
+    is_noted: Vec<bool>,
+}
+
+impl Noted {
+    /// Notes one after the other, so that the brake lets as many pass as it should; `None` when that fails: nothing is sent
+    /// that is not noted, so each goes alone, and hears of it there. What `note` answers nothing for is left out.
+    async fn each(
+        members: &[Member],
+        entries: Vec<Entry>,
+        note: impl Fn(&Member, &Entry) -> Option<Ticket>,
+    ) -> Option<Self> {
+        let mut noted = Self {
+            entries: Vec::with_capacity(members.len()),
+            is_noted: Vec::with_capacity(members.len()),
+        };
+        let mut tickets = Vec::with_capacity(members.len());
+        for (member, entry) in members.iter().zip(entries) {
+            let ticket = note(member, &entry);
+            noted.is_noted.push(ticket.is_some());
+            noted.entries.extend(ticket.is_some().then_some(entry));
+            tickets.extend(ticket);
+        }
+        for written in join_all(tickets.into_iter().map(waited)).await {
+            if let Err(error) = written {
+                tracing::debug!("what is to be asked for could not be noted: {error}");
+                return None;
+            }
+        }
+        Some(noted)
+    }
+
+    /// For each member what was told of it, where it was asked for.
+    fn told<T>(&self, told: Vec<T>) -> Vec<Option<T>> {
+        let mut told = told.into_iter();
+        let each = self.is_noted.iter();
+        each.map(|is_noted| is_noted.then(|| told.next())?).collect()
     }
 }
 

@@ -163,6 +163,11 @@ impl Uploader {
         true
     }
 
+    /// Whether a request of that node may be under way. Called with the tree locked.
+    pub fn works_on(&self, ino: Ino) -> bool {
+        self.in_flight.lock().contains_key(&ino)
+    }
+
     /// Ends [`Uploader::run`] once what is in flight has come to rest.
     pub fn stop(&self) {
         self.stop.send_replace(true);

@@ -540,29 +540,31 @@ impl Inner {
         let mut report = SyncReport::default();
         for change in self.changes_below(below)? {
             match &change.state {
-                State::Pending | State::Ambiguous { .. } if !change.is_empty() => match self.stuck_behind(&change) {
-                    Some(blocker) => {
-                        match blocker.state {
-                            State::Held => report.held += 1,
-                            _ => report.parked += 1,
-                        }
-                        report.problems.push(format!(
-                            "{}: waits for {}, {}",
-                            self.journal_path(change.ino),
-                            self.journal_path(blocker.ino),
-                            blocks_how(&blocker)
-                        ));
-                    }
-                    None => {
-                        report.pending += 1;
-                        if self.opens.is_being_written(change.ino) {
+                State::Pending | State::Ambiguous { .. } if self.has_work(&change) => {
+                    match self.stuck_behind(&change) {
+                        Some(blocker) => {
+                            match blocker.state {
+                                State::Held => report.held += 1,
+                                _ => report.parked += 1,
+                            }
                             report.problems.push(format!(
-                                "{}: a program still has it open for writing",
-                                self.journal_path(change.ino)
+                                "{}: waits for {}, {}",
+                                self.journal_path(change.ino),
+                                self.journal_path(blocker.ino),
+                                blocks_how(&blocker)
                             ));
                         }
+                        None => {
+                            report.pending += 1;
+                            if self.opens.is_being_written(change.ino) {
+                                report.problems.push(format!(
+                                    "{}: a program still has it open for writing",
+                                    self.journal_path(change.ino)
+                                ));
+                            }
+                        }
                     }
-                },
+                }
                 State::Parked { reason } => {
                     report.parked += 1;
                     report

@@ -314,7 +314,9 @@ impl Decision<'_, '_> {
 
     /// Journals a change, or takes it back when nothing is left of it.
     pub fn put_or_forget(&mut self, change: Change) {
-        if change.is_empty() && change.state == State::Pending && change.claimed_by.is_none() {
+        // What is under way gives it something to take back.
+        let is_done = !self.vfs.has_work(&change) && change.state == State::Pending;
+        if is_done && change.claimed_by.is_none() {
             let (ino, lag) = (change.ino, self.vfs.capabilities().listing_lag_max);
             // Listings may still show the names that it had before an earlier change.
             self.write(match settled(change, self.now, lag) {

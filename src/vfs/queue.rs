@@ -53,7 +53,7 @@ impl Vfs {
         let mut left = Left::default();
         for change in self.journal.lock().overlay().iter() {
             match change.state {
-                State::Pending | State::Ambiguous { .. } if !change.is_empty() => {}
+                State::Pending | State::Ambiguous { .. } if self.has_work(change) => {}
                 State::Pending
                 | State::Ambiguous { .. }
                 | State::Settling { .. }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::cache::{Body, Cache};
 use crate::catalog::Catalog;
 use crate::http::Budget;
-use crate::journal::{Durability, Guard, Journal, LocalAttr, Overlay, Ticket, Uploader, UploaderConfig, Write};
+use crate::journal::{Change, Durability, Guard, Journal, LocalAttr, Overlay, Ticket, Uploader, UploaderConfig, Write};
 use crate::model::{ContentVersion, Entry, Ino, ItemId, SharedClock, Timestamp};
 use crate::store::{Capabilities, SharedStore};
 
@@ -434,6 +434,13 @@ impl Inner {
 
     pub(super) fn uploader(&self) -> Option<Arc<Uploader>> {
         self.uploader.lock().clone()
+    }
+
+    /// Whether the store is still to hear of a change, or may be hearing of what it was before. Called with the tree locked
+    /// where that matters.
+    pub(super) fn has_work(&self, change: &Change) -> bool {
+        let is_under_way = || self.uploader().is_some_and(|uploader| uploader.works_on(change.ino));
+        !change.is_empty() || is_under_way()
     }
 
     /// Refuses changes on a read-only mount and while it is shutting down.

@@ -324,7 +324,7 @@ impl Inner {
         let Some(change) = &node.change else { return "synced" };
         match &change.state {
             State::Pending if self.uploader().is_some_and(|u| u.sent_bytes(node.ino).is_some()) => "uploading",
-            State::Pending if change.is_empty() => "synced",
+            State::Pending if !self.has_work(change) => "synced",
             State::Pending | State::Ambiguous { .. } => "pending",
             State::Settling { .. } => "synced",
             State::Held => "held",

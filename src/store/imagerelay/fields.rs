@@ -323,26 +323,43 @@ impl Core {
             }
         }
         if let Some(tags) = &resolved.tags {
-            let wanted: BTreeSet<&str> = tags.iter().map(String::as_str).collect();
-            let had = tags_of(item);
-            let added: Vec<&str> = wanted.difference(&had).copied().collect();
-            let removed: Vec<&str> = had.difference(&wanted).copied().collect();
-            let add_ids = self
-                .templates
-                .keyword_ids(&added, self.config.keyword_set.as_deref())
-                .await?;
-            let remove_ids = self.templates.keyword_ids(&removed, None).await?;
-            if !add_ids.is_empty() || !remove_ids.is_empty() {
-                let body = json!({"tags": {"add_ids": add_ids, "remove_ids": remove_ids}});
-                let request = self
-                    .api
-                    .post(&format!("files/{id}/tags"), "POST /files/{id}/tags")
-                    .json(&body)
-                    .safe();
-                entry = self.changed(entry, request).await?;
-            }
+            entry = self.set_tags(id, entry, tags).await?;
         }
         Ok(overlay(entry, changes))
+    }
+
+    /// Sends what is to be added to a file's tags and taken from them. The file is looked at first where its tags are not
+    /// known for sure: after a change that got no answer, and when there seems to be nothing to do, for then what is to be
+    /// taken back may be there already.
+    async fn set_tags(&self, id: u64, mut entry: Entry, tags: &[String]) -> Result<Entry> {
+        let wanted: BTreeSet<&str> = tags.iter().map(String::as_str).collect();
+        if self.known.are_tags_in_doubt(id) || tags_of(&entry) == wanted {
+            let there = self.fetch_file(SET, id).await?;
+            entry = Entry {
+                version: entry.version.clone(),
+                ..self.entry(&there)
+            };
+        }
+        let had = tags_of(&entry);
+        let added: Vec<&str> = wanted.difference(&had).copied().collect();
+        let removed: Vec<&str> = had.difference(&wanted).copied().collect();
+        let add_ids = self
+            .templates
+            .keyword_ids(&added, self.config.keyword_set.as_deref())
+            .await?;
+        let remove_ids = self.templates.keyword_ids(&removed, None).await?;
+        if !add_ids.is_empty() || !remove_ids.is_empty() {
+            let body = json!({"tags": {"add_ids": add_ids, "remove_ids": remove_ids}});
+            let request = self
+                .api
+                .post(&format!("files/{id}/tags"), "POST /files/{id}/tags")
+                .json(&body)
+                .safe();
+            self.known.tags_change(id);
+            entry = self.changed(entry, request).await?;
+        }
+        self.known.tags_changed(id);
+        Ok(entry)
     }
 
     /// Sends a change of metadata. The content did not change, so the version stays; the revision is the server's new one

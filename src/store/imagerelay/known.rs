@@ -70,6 +70,8 @@ struct Inner {
     /// Files that were made here and never looked at: their folder, and when that was by the server's clock.
     unseen: LruCache<u64, (u64, Timestamp)>,
     keywords: LruCache<String, u64>,
+    /// Files whose tags may not be those that were last told: a change of them got no answer.
+    tags_in_doubt: LruCache<u64, ()>,
 }
 
 pub(super) struct Known {
@@ -92,6 +94,7 @@ impl Known {
             thumbnails: LruCache::new(bound(5_000)),
             unseen: LruCache::new(bound(5_000)),
             keywords: LruCache::new(bound(20_000)),
+            tags_in_doubt: LruCache::new(bound(5_000)),
         };
         Self {
             clock,
@@ -134,6 +137,20 @@ impl Known {
         let now = self.clock.elapsed();
         let at = self.inner.lock().touched.peek(&folder).copied();
         at.is_some_and(|at| now.saturating_sub(at) < COUNTS_LAG_MAX)
+    }
+
+    /// A change of a file's tags is about to be sent.
+    pub(super) fn tags_change(&self, file: u64) {
+        self.inner.lock().tags_in_doubt.put(file, ());
+    }
+
+    /// It was answered.
+    pub(super) fn tags_changed(&self, file: u64) {
+        self.inner.lock().tags_in_doubt.pop(&file);
+    }
+
+    pub(super) fn are_tags_in_doubt(&self, file: u64) -> bool {
+        self.inner.lock().tags_in_doubt.contains(&file)
     }
 
     /// A file as any answer told it.

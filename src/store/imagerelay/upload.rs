@@ -295,12 +295,12 @@ impl Core {
             adopt(&mut transfer, target, stage, resume);
             if stage == Stage::Publishing {
                 let there = self.fetch_file(REPLACE, id).await?;
-                let moved = match name {
-                    // Nobody has looked at it since it was made, and a new name has the old bytes.
-                    Some(name) if item.revision.is_empty() => there.filename == name.to_store(),
-                    Some(_) | None => there.updated_on != item.revision,
-                };
-                if moved && self.has_bytes(&there, body).await? {
+                // Others move the time as well: what was to be renamed has its new name.
+                let is_renamed = name.is_none_or(|name| has_got_name(&there, item, name));
+                // Where nobody has looked at it since it was made, the time says nothing.
+                let is_told = name.is_some() && item.revision.is_empty();
+                let is_later = is_told || there.updated_on != item.revision;
+                if is_renamed && is_later && self.has_bytes(&there, body).await? {
                     return Ok(self.replaced(item, name, body.size_bytes(), &there));
                 }
             }
@@ -513,6 +513,11 @@ impl Core {
             errors::invalid(WHAT, "", why)
         })
     }
+}
+
+/// Whether a file that was to be renamed has its new name, as the server may spell it.
+fn has_got_name(there: &File, before: &Entry, name: &Name) -> bool {
+    there.filename == name.to_store() || !is_kept_as_sent(name) && there.filename != before.name
 }
 
 /// Whether the server surely keeps this name: it respells some, by a rule that nobody knows (contract, section 3).

@@ -6,6 +6,7 @@ use super::rig::{Rig, all_stores};
 use crate::model::{ItemId, Kind};
 use crate::store::memory::{Fault, Op};
 use crate::store::{Capabilities, CreateFolder, ErrorKind, MoveFolder, Retry};
+use crate::vfs::Error;
 
 /// As long as what is sent: nothing but the bytes tells them apart.
 const OLD: &[u8] = b"what has been here";
@@ -257,6 +258,58 @@ async fn what_is_set_while_an_upload_is_tried_again_is_set() {
         let values = &there[0].fields["caption"].values;
         assert_eq!(values[0].text, "since then", "{label}");
         assert_eq!(rig.store.faults().calls(Op::SetFields), 1, "{label}");
+    }
+}
+
+/// The second rename left nothing to do, so the first was forgotten while it was under way, and its answer then renamed the
+/// file here, too. The same with a lost answer, and for folders and moves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_taken_back_meanwhile_is_taken_back_in_the_store() {
+    let moves = [("a.txt", "b.txt"), ("a.txt", "e/a.txt"), ("d", "f"), ("d", "e/d")];
+    for fault in [Fault::Wait, Fault::LoseAnswer] {
+        for (store, (from, to)) in all_stores()
+            .iter()
+            .flat_map(|store| moves.map(|way| (store.clone(), way)))
+        {
+            let label = format!("{}, {from} to {to}, {fault:?}", store.label);
+            let has_folders = store.create_folder == CreateFolder::Anywhere;
+            let rig = Rig::new(store).await;
+            let mut files = vec![("/a.txt", OLD)];
+            rig.write("a.txt", OLD).await.expect("write");
+            if has_folders {
+                rig.mkdir("d").await.expect("mkdir");
+                rig.mkdir("e").await.expect("mkdir");
+                rig.write("d/c.txt", OLD).await.expect("write");
+                files.push(("/d/c.txt", OLD));
+            } else if to != "b.txt" {
+                continue;
+            }
+            rig.settle().await;
+            let ops = [Op::Relocate, Op::Replace, Op::Create];
+            let asked = || -> u64 { ops.iter().map(|op| rig.store.faults().calls(*op)).sum() };
+            let before = asked();
+            for op in ops {
+                rig.store.faults().inject(op, 1, fault.clone());
+            }
+            if let Err(error) = rig.rename(from, to).await {
+                assert!(
+                    matches!(error, Error::NotPermitted(_) | Error::CrossDevice),
+                    "{label}: {error}"
+                );
+                continue;
+            }
+            for _ in 0..3000 {
+                if asked() > before {
+                    break;
+                }
+                rig.clock.advance(Duration::from_millis(100));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            rig.store.faults().clear();
+            rig.rename(to, from).await.expect(&label);
+            rig.store.faults().release();
+            ends_with(&rig, &files, &label).await;
+        }
     }
 }
 

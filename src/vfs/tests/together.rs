@@ -210,6 +210,27 @@ async fn moves_and_removals_in_part_or_without_an_answer_come_to_their_end() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn moves_together_that_are_taken_back_are_taken_back_in_the_store() {
+    for restarts in [false, true] {
+        let mut rig = filled().await;
+        rig.store.faults().inject(Op::Relocate, 1, Fault::LoseAnswer);
+        for file in FILES {
+            let (from, to) = (format!("here/{file}"), format!("there/{file}"));
+            rig.rename(&from, &to).await.expect(file);
+        }
+        asked(&rig, Op::Relocate).await;
+        if restarts {
+            rig.crash().await;
+        }
+        for file in FILES {
+            let (from, to) = (format!("here/{file}"), format!("there/{file}"));
+            rig.rename(&to, &from).await.expect(file);
+        }
+        in_the_end(&rig, "here", &FILES).await;
+    }
+}
+
 /// Somebody removes one of the files that are to be moved together: the others move all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_gone_does_not_hold_the_others_up() {

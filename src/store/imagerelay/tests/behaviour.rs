@@ -293,6 +293,38 @@ async fn an_unknown_tag_is_made_in_the_configured_keyword_set() {
     assert_eq!(rig.server.remote().file(id).expect("a file").tags, ["Monsoon"]);
 }
 
+/// Tags go as what is to be added and taken away, which was told by the tags before the change whose answer was lost.
+#[tokio::test]
+async fn a_tag_whose_answer_was_lost_can_be_taken_back() {
+    for restarts in [false, true] {
+        for instead in [vec![], vec!["Autumn".to_owned()]] {
+            if restarts && !instead.is_empty() {
+                // What another run sent is not known, and a look before each change of tags is not worth its request.
+                continue;
+            }
+            let rig = super::costs::small().await;
+            let entry = rig.foreign("a.bin", b"x").await;
+            let route = "POST /files/{id}/tags";
+            let rule = FaultRule::new(route, When::Always, Action::ApplyThenDropAnswer);
+            let faults = rig.server.faults();
+            faults.add(rule);
+            let set = async |tags: Vec<String>| {
+                let changes =
+                    FieldChanges::from([("tags".to_owned(), tags.into_iter().map(|t| t.as_str().into()).collect())]);
+                rig.store.set_fields(std::slice::from_ref(&entry), &changes).await
+            };
+            set(vec!["Spring".to_owned()]).await.expect_err("lost");
+            faults.clear();
+            let id: u64 = entry.id.key().parse().expect("a number");
+            if restarts {
+                rig.core().known.tags_changed(id);
+            }
+            set(instead.clone()).await.expect("set");
+            assert_eq!(rig.server.remote().file(id).expect("a file").tags, instead);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_service_that_ignores_the_time_filter_is_found_out() {
     let rig = rig_of(quirks(Quirks {

@@ -303,6 +303,51 @@ async fn a_crash_while_publishing_neither_doubles_a_version_nor_takes_another_fo
     }
 }
 
+/// A new name was taken for given because somebody had edited the file meanwhile, and a rename leaves the bytes as they are.
+#[tokio::test]
+async fn a_rename_that_was_not_carried_out_is_sent_again_though_others_have_edited_the_file() {
+    for carried_out in [false, true] {
+        let rig = super::costs::small().await;
+        let file = rig.foreign("a.bin", b"bytes").await;
+        let progress = UploadProgress::default();
+        let action = match carried_out {
+            true => Action::ApplyThenDropAnswer,
+            false => Action::Reset,
+        };
+        let route = "POST /files/{id}/versions/{uuid}/complete";
+        rig.server.faults().add(FaultRule::new(route, When::First(1), action));
+        let (bytes, renamed) = (body(b"bytes"), name("b.bin"));
+        let replace = async |file: &Entry| {
+            let base = Some(&file.version);
+            rig.store.replace(file, base, Some(&renamed), &bytes, &progress).await
+        };
+        replace(&file).await.expect_err("lost");
+        let id = file.id.key().parse().expect("a number");
+        let edit = Edit::SetTerm {
+            id,
+            term: "Credit".into(),
+            value: "somebody".into(),
+        };
+        rig.server.remote().edit(edit).expect("an edit");
+        rig.core().known.forget_file(id);
+        let told = match replace(&file).await {
+            // Whether the edit was one of its bytes is not known: the caller looks at it.
+            Err(error) if !carried_out && error.kind == ErrorKind::Conflict => {
+                let there = rig.store.stat(&file.id).await.expect("there");
+                replace(&there).await
+            }
+            told => told,
+        };
+        let told = told.expect("renamed");
+        let stored = rig.server.remote().file(id).expect("there").name;
+        assert_eq!(
+            (told.name.as_str(), stored.as_str()),
+            ("b.bin", "b.bin"),
+            "{carried_out}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn saves_and_changes_of_metadata_in_turn_are_no_conflict_while_versions_are_queued() {
     let rig = rig_of(Setup {
