@@ -284,6 +284,10 @@ pub struct Change {
     /// An upload of the staged bytes that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Begun>,
+    /// The store's note of an upload that has left the item half replaced ([`Resume::half_done`]): it is gone on with, or
+    /// rolled back before anything else is done to the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_done: Option<String>,
     /// What may have been made already: looked for before anything is made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<Unanswered>,
@@ -334,6 +338,7 @@ impl Change {
             attempts: 0,
             last_error: None,
             resume: None,
+            half_done: None,
             unanswered: None,
             unconfirmed: Vec::new(),
             claim: None,
@@ -364,6 +369,7 @@ impl Change {
             unanswered: None,
             unconfirmed: Vec::new(),
             resume: None,
+            half_done: None,
             ..self.clone()
         })
     }
@@ -395,6 +401,7 @@ impl Change {
         let mut own = self.clone();
         own.id = None;
         own.resume = None;
+        own.half_done = None;
         own.unconfirmed.clear();
         if let Some(placing) = &mut own.placing {
             placing.base.clear();
@@ -415,6 +422,7 @@ impl Change {
         self.staged.is_none()
             && self.fields.is_empty()
             && self.leftovers.is_empty()
+            && self.half_done.is_none()
             && self.unanswered.is_none()
             && self.asked_move().is_none()
             && self.name_in_doubt().is_none()

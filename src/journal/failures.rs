@@ -241,6 +241,7 @@ mod tests {
             chunks: vec![1],
             chunk_bytes: 4,
             fields_told: false,
+            half_done: false,
         };
         now.resume = resumes.then(|| Begun {
             upload,

@@ -34,6 +34,7 @@ impl Likeness {
             && change.claim.is_none()
             && change.claimed_by.is_none()
             && change.leftovers.is_empty()
+            && change.half_done.is_none()
             && change.copy_of.is_none()
             && change.to_look_for().is_none();
         if !undisturbed {

@@ -27,6 +27,7 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
     taken.id = old.id.clone();
     taken.claim = None;
     taken.resume = None;
+    taken.half_done = old.half_done.clone();
     taken.copy_of = None;
     taken.unconfirmed = old.unconfirmed.clone();
     taken.unanswered = new.unanswered.clone().or_else(|| old.unanswered.clone());
@@ -117,6 +118,7 @@ pub fn set_aside(old: &Change, bytes: Staged) -> Change {
     aside.unanswered = None;
     aside.unconfirmed.clear();
     aside.resume = None;
+    aside.half_done = None;
     aside.placed_at = None;
     aside.missing_since = None;
     aside.removing = None;

@@ -33,6 +33,7 @@ pub fn succeeded(
     }
     if let Step::Replace { .. } = step {
         left.unconfirmed.clear();
+        left.half_done = None;
     }
     if let State::Ambiguous { .. } | State::Local { .. } = left.state {
         left.state = State::Pending;
@@ -98,6 +99,7 @@ pub fn succeeded(
         | Step::DecideClaim(_)
         | Step::TakeBytes(_)
         | Step::Look { .. }
+        | Step::RollBack
         | Step::KeepLocal(_)
         | Step::Park(_) => {}
     }

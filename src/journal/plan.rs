@@ -128,6 +128,8 @@ pub enum Step {
         /// Called this.
         name: Name,
     },
+    /// Bring in order what an upload that is not gone on with has left half replaced.
+    RollBack,
     /// Remove an asset that was replaced by a re-upload.
     RemoveLeftover(KnownItem),
     /// Change name and folders natively.
@@ -162,6 +164,7 @@ pub fn plan(facts: &Facts<'_>) -> Step {
         (Step::WaitFor(other), _) if change.copy_of.is_some() && (facts.waits_for_this)(other) => {
             Step::TakeBytes(change.ino)
         }
+        (step, _) if change.half_done.is_some() && !waits(&step) && !goes_on(change, &step) => Step::RollBack,
         (step, Some(copy)) if alters(&step, facts.capabilities) => match copy {
             Copy::Awaited(copy) => Step::WaitFor(copy),
             Copy::Stuck(copy) => Step::TakeBytes(copy),
@@ -170,11 +173,28 @@ pub fn plan(facts: &Facts<'_>) -> Step {
     }
 }
 
+/// Whether nothing is done about the item for now.
+fn waits(step: &Step) -> bool {
+    match step {
+        Step::Idle | Step::WaitUntil(_) | Step::WaitFor(_) | Step::DecideClaim(_) | Step::TakeBytes(_) => true,
+        Step::KeepLocal(_) | Step::Park(_) | Step::Look { .. } => true,
+        Step::Done | Step::Forget | Step::CreateFolder { .. } | Step::Create { .. } | Step::Replace { .. } => false,
+        Step::Reupload { .. } | Step::RollBack | Step::RemoveLeftover(_) | Step::Relocate { .. } => false,
+        Step::Remove { .. } | Step::SetFields => false,
+    }
+}
+
+/// Whether a step is that of an upload which was begun.
+fn goes_on(change: &Change, step: &Step) -> bool {
+    matches!(step, Step::Replace { .. }) && change.resume.is_some()
+}
+
 /// Whether a copy that is made after a step is another one, or cannot be made.
 fn alters(step: &Step, capabilities: &Capabilities) -> bool {
     match step {
         Step::Replace { .. }
         | Step::Reupload { .. }
+        | Step::RollBack
         | Step::RemoveLeftover(_)
         | Step::Remove { .. }
         | Step::SetFields => true,

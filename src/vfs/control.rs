@@ -310,11 +310,11 @@ impl Vfs {
                     })));
                 }
                 let mut given_up = Change::clone(&change);
-                let leftovers = change
+                let unfinished = change
                     .id
                     .clone()
-                    .and_then(|id| d.vfs.leave_leftovers(&mut given_up, ino, id));
-                d.write(leftovers.unwrap_or(Write::Drop(ino)));
+                    .and_then(|id| d.vfs.leave_unfinished(&mut given_up, ino, id));
+                d.write(unfinished.unwrap_or(Write::Drop(ino)));
                 let mut places = change
                     .placing
                     .as_ref()

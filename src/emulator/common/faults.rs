@@ -44,6 +44,8 @@ pub enum When {
     Nth(u64),
     /// The first n.
     First(u64),
+    /// All after the first n.
+    After(u64),
     /// Every n-th.
     Every(u64),
     /// Each with this chance, 0 to 1; the sequence is the same in every run.
@@ -57,6 +59,7 @@ impl When {
             Self::Always => true,
             Self::Nth(n) => seen == n,
             Self::First(n) => seen <= n,
+            Self::After(n) => seen > n,
             Self::Every(n) => n > 0 && seen.is_multiple_of(n),
             Self::Probability(chance) => (mix(seen) >> 11) as f64 / ((1u64 << 53) as f64) < chance,
         }

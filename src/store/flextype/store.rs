@@ -223,6 +223,11 @@ impl Store for FlextypeStore {
         upload::replace(api, memory, &wish, body, progress).await
     }
 
+    async fn roll_back(&self, item: &ItemId, upload: &str) -> Result<()> {
+        let old = RemotePath::of_id(item, Kind::File)?;
+        upload::roll_back(&self.inner.api, &old, upload).await
+    }
+
     async fn create_folder(&self, parent: &ItemId, name: &Name) -> Result<Entry> {
         let path = self.target(parent, name.as_str(), Kind::Folder)?;
         write::make_folder(&self.inner.api, &path).await

@@ -44,9 +44,11 @@ struct Steps {
 impl Steps {
     fn of(progress: &dyn Progress) -> Self {
         let resume = progress.resume();
-        resume
-            .and_then(|resume| serde_json::from_str(&resume.upload).ok())
-            .unwrap_or_default()
+        resume.and_then(|resume| Self::read(&resume.upload)).unwrap_or_default()
+    }
+
+    fn read(upload: &str) -> Option<Self> {
+        serde_json::from_str(upload).ok()
     }
 
     fn save(&self, progress: &dyn Progress) {
@@ -58,17 +60,24 @@ impl Steps {
         progress.save(&Resume {
             upload,
             fields_told: self.dressed,
+            half_done: self.aside.is_some(),
             ..Resume::default()
         });
     }
 
-    fn temporary(&self) -> Option<RemotePath> {
-        self.temporary.as_deref().and_then(RemotePath::parse)
+    /// Our upload beside `target`, whose folder may have got another name since it was noted.
+    fn temporary(&self, target: &RemotePath) -> Option<RemotePath> {
+        at_the_side_of(target, self.temporary.as_deref()?)
     }
 
-    fn aside(&self) -> Option<RemotePath> {
-        self.aside.as_deref().and_then(RemotePath::parse)
+    /// The old content, likewise.
+    fn aside(&self, target: &RemotePath) -> Option<RemotePath> {
+        at_the_side_of(target, self.aside.as_deref()?)
     }
+}
+
+fn at_the_side_of(target: &RemotePath, noted: &str) -> Option<RemotePath> {
+    target.parent().child(RemotePath::parse(noted)?.name()).ok()
 }
 
 /// A fresh slug name beside `target`, which the site stores as it is: it tells when it was made, because a moved file
@@ -139,7 +148,7 @@ impl Attempt<'_> {
 
     /// Sends the bytes to the temporary name and answers what the site made of them.
     async fn send(&mut self, treatment: Treatment) -> Result<(RemotePath, Object)> {
-        let temporary = match self.steps.temporary() {
+        let temporary = match self.steps.temporary(self.target) {
             Some(path) => path,
             None => beside(self.target, TEMPORARY, self.now)?,
         };
@@ -208,7 +217,7 @@ impl Attempt<'_> {
         let for_good = !error.is_transient() || error.kind == ErrorKind::Cancelled || !self.is_noted();
         let Some(temporary) = self
             .steps
-            .temporary()
+            .temporary(self.target)
             .filter(|_| for_good && self.steps.aside.is_none())
         else {
             return;
@@ -317,7 +326,7 @@ async fn create_steps(attempt: &mut Attempt<'_>, treatment: Treatment, wanted: W
 
 /// Whether the file at the target is this attempt's: all was sent, the temporary is gone, and the size is right.
 async fn is_published(attempt: &Attempt<'_>) -> Result<bool> {
-    let (Some(temporary), Some(stored)) = (attempt.steps.temporary(), attempt.steps.stored_bytes) else {
+    let (Some(temporary), Some(stored)) = (attempt.steps.temporary(attempt.target), attempt.steps.stored_bytes) else {
         return Ok(false);
     };
     if listing::single(attempt.api, &temporary).await?.is_some() {
@@ -378,17 +387,26 @@ async fn replace_steps(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, treatm
         .map(|(f, text)| (f.to_owned(), Some(text)))
         .collect();
     attempt.dress(&temporary, &object, carried).await?;
-    attempt.check_publish().await?;
-    // Once more, right before: the upload took its time. What is left of the gap is the next two calls.
-    current(attempt, wish).await?;
+    // Before it may be published, which makes the note durable: without it the old content would not be found again.
     let aside = beside(wish.old, ASIDE, attempt.now)?;
     attempt.steps.aside = Some(aside.as_str().to_owned());
-    if let Err(overtaken) = attempt.note() {
+    let may = match attempt.note() {
+        Ok(()) => may_swap(attempt, wish).await,
+        overtaken => overtaken,
+    };
+    if let Err(error) = may {
         attempt.steps.aside = None;
-        return Err(overtaken);
+        attempt.steps.save(attempt.progress);
+        return Err(error);
     }
     write::relocate(attempt.api, Kind::File, wish.old, &aside).await?;
     finish_swap(attempt, wish).await
+}
+
+async fn may_swap(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Result<()> {
+    attempt.check_publish().await?;
+    // Once more, right before: the upload took its time. What is left of the gap is the next two calls.
+    current(attempt, wish).await.map(drop)
 }
 
 /// The file as it is now, when it still is the one that the new content was made from.
@@ -404,7 +422,7 @@ async fn current(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Result<Entry>
 /// cut off in between goes on.
 async fn finish_swap(attempt: &mut Attempt<'_>, wish: &Replacement<'_>) -> Result<()> {
     let (api, target) = (attempt.api, attempt.target);
-    let (Some(temporary), Some(aside)) = (attempt.steps.temporary(), attempt.steps.aside()) else {
+    let (Some(temporary), Some(aside)) = (attempt.steps.temporary(target), attempt.steps.aside(target)) else {
         attempt.steps = Steps::default();
         attempt.steps.save(attempt.progress);
         return Err(attempt
@@ -413,6 +431,18 @@ async fn finish_swap(attempt: &mut Attempt<'_>, wish: &Replacement<'_>) -> Resul
     };
     let is_aside = listing::single(api, &aside).await?.is_some();
     let is_waiting = listing::single(api, &temporary).await?.is_some();
+    if !is_waiting && !has_taken_place(attempt, wish).await? {
+        // An attempt that was overtaken has taken it away.
+        if is_aside {
+            put_back(attempt, wish, &aside).await;
+        }
+        attempt.steps = Steps::default();
+        attempt.steps.save(attempt.progress);
+        return Err(attempt
+            .error(ErrorKind::Protocol)
+            .retry(Retry::After(Duration::ZERO))
+            .because("what was uploaded is no longer there; it begins anew"));
+    }
     if !is_aside && is_waiting {
         // Cut off before the old content was moved: nothing has happened yet.
         current(attempt, wish).await?;
@@ -422,10 +452,17 @@ async fn finish_swap(attempt: &mut Attempt<'_>, wish: &Replacement<'_>) -> Resul
         put_back(attempt, wish, &aside).await;
         return Err(error);
     }
-    match write::remove_file(api, &aside).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+    remove_if_there(api, &aside).await.map(drop)
+}
+
+/// Whether the new content, which is no longer under its temporary name, is where it belongs.
+async fn has_taken_place(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Result<bool> {
+    if listing::kind_at(attempt.api, attempt.target).await? != Some(Kind::File) {
+        return Ok(false);
     }
+    let there = listing::stat(attempt.api, Kind::File, attempt.target).await?;
+    let is_old = wish.base.is_some_and(|base| *base == there.version);
+    Ok(!is_old && there.size == attempt.steps.stored_bytes)
 }
 
 /// The new content could not take the name: the old one gets it back.
@@ -436,6 +473,38 @@ async fn put_back(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, aside: &Rem
             attempt.steps.save(attempt.progress);
         }
         Err(left) => tracing::warn!(%left, "the old content waits beside its name for the next attempt"),
+    }
+}
+
+/// Undoes, or ends, the swap of which `upload` is the note: the old content gets its name back where nothing else has that.
+pub(super) async fn roll_back(api: &Api, old: &RemotePath, upload: &str) -> Result<()> {
+    let Some(steps) = Steps::read(upload) else {
+        return Ok(());
+    };
+    let Some(aside) = steps.aside(old) else { return Ok(()) };
+    let is_waiting = match steps.temporary(old) {
+        Some(temporary) => remove_if_there(api, &temporary).await?,
+        None => false,
+    };
+    if listing::kind_at(api, old).await?.is_none() {
+        return match write::relocate(api, Kind::File, &aside, old).await {
+            // Nothing was moved, or others have removed it: a look at the item tells.
+            Err(error) if error.is_not_found() => Ok(()),
+            moved => moved.map(drop),
+        };
+    }
+    // What is there is the new content, unless others have put theirs there: then the old stays beside it.
+    if !is_waiting {
+        remove_if_there(api, &aside).await?;
+    }
+    Ok(())
+}
+
+/// Removes a file; answers whether it was there.
+async fn remove_if_there(api: &Api, path: &RemotePath) -> Result<bool> {
+    match write::remove_file(api, path).await {
+        Err(error) if error.is_not_found() => Ok(false),
+        removed => removed.map(|()| true),
     }
 }
 

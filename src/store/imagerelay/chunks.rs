@@ -162,6 +162,7 @@ impl Transfer<'_> {
             chunk_bytes: self.chunk_bytes,
             // A job begins with them.
             fields_told: true,
+            half_done: false,
         });
     }
 
@@ -253,6 +254,7 @@ impl Core {
                             chunks: so_far,
                             chunk_bytes: shared.chunk_bytes,
                             fields_told: true,
+                            half_done: false,
                         });
                     }
                     Some((_, Err(e))) if outcome.is_ok() => outcome = Err(e),
@@ -308,6 +310,7 @@ mod tests {
             chunks: vec![1],
             chunk_bytes: 10,
             fields_told: true,
+            half_done: false,
         });
         let (target, stage, _) = resumed(&progress).expect("an upload");
         assert_eq!((target, stage), (Target::Job { job: 1, file: 2 }, Stage::Publishing));

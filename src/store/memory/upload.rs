@@ -48,6 +48,7 @@ impl MemoryStore {
             chunks: vec![],
             chunk_bytes: self.knobs().chunk_bytes as u64,
             fields_told: true,
+            half_done: false,
         };
         let mut resume = progress.resume().unwrap_or_else(fresh);
         let begun_with = self

@@ -120,6 +120,43 @@ async fn an_upload_that_was_cut_off_anywhere_is_finished_by_the_next_attempt() {
     }
 }
 
+/// The notes of a swap outlived what they speak of, when a rename overtook the upload that then cleaned up behind itself: the
+/// old content was taken for the new.
+#[tokio::test]
+async fn notes_of_what_is_no_longer_there_are_not_believed() {
+    for is_aside in [false, true] {
+        let s = setup().await;
+        let old = s.create("folder:/", "old.txt", b"old").await.unwrap();
+        let only_one_moves = FaultRule::new("PUT /api/files", When::After(u64::from(is_aside)), Action::Reset);
+        s.site.faults().add(only_one_moves);
+        let (progress, content) = (Notes::default(), body(b"new"));
+        let replace = async || {
+            let base = Some(&old.version);
+            s.store.replace(&old, base, None, &content, &progress).await
+        };
+        assert!(replace().await.unwrap_err().is_transient());
+        s.site.faults().clear();
+        let temporary = s.paths().into_iter().find(|path| path.starts_with("assetfs-tmp-"));
+        let temporary = s
+            .store
+            .stat(&id(&format!("file:/{}", temporary.unwrap())))
+            .await
+            .unwrap();
+        s.store.remove(&temporary).await.unwrap();
+        let again = replace().await;
+        let again = match again {
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                replace().await
+            }
+            done => done,
+        };
+        assert_eq!(again.unwrap().size, Some(3));
+        assert_eq!(s.bytes("file:/old.txt").await, b"new", "{is_aside}");
+        assert_eq!(s.paths(), ["old.txt"], "{is_aside}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_file_whose_upload_was_cut_off_anywhere_arrives_once() {
     for fault in [Action::ApplyThenDropAnswer, Action::status(500)] {
