@@ -135,6 +135,11 @@ impl Body {
         self.state.lock().id
     }
 
+    /// The same as the journal writes it; empty while it has none.
+    pub fn name(&self) -> String {
+        self.id().map(|id| id.to_string()).unwrap_or_default()
+    }
+
     /// Bytes a reader sees; `None` while nobody knows.
     pub fn size(&self) -> Option<u64> {
         let state = self.state.lock();

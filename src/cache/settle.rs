@@ -10,7 +10,7 @@ use super::body::{Body, BodyId};
 use super::error::{CacheError, Result};
 use super::map::{BlockMap, create_map, note_digests};
 use super::shared::{Cache, Key, Shared};
-use super::state::{Content, Dirty, OpenFile, Phase, State};
+use super::state::{Content, Dirty, OpenFile, Phase};
 use super::verify::{digests, md5_hex};
 
 /// How long what was uploaded from here is kept even when it is not used.
@@ -176,6 +176,20 @@ impl Body {
         }
     }
 
+    /// The same where a folder above was moved, and ids are paths.
+    pub fn rekey(&self, old: &ItemId, new: &ItemId) {
+        let mut state = self.state.lock();
+        if let (Phase::Dirty(_), Some(entry)) = (&state.phase, &state.entry)
+            && let Some(id) = entry.id.rekeyed(old, new)
+        {
+            let moved = Entry {
+                id,
+                ..Entry::clone(entry)
+            };
+            state.entry = Some(Arc::new(moved));
+        }
+    }
+
     /// What a dirty body was based on has been replaced, in the store, by bytes that were sent from here: `entry`. Nothing is
     /// known of those but that.
     pub fn follow(&self, entry: &Entry) {
@@ -258,13 +272,8 @@ impl Body {
     fn move_to_content(&self, open: &OpenFile, id: BodyId, entry: &Entry, digests: &[u128]) -> Result<OpenFile> {
         let shared = &self.shared;
         let size = entry.size.unwrap_or(0);
-        // The data is synced first: a complete body is trusted after a crash. Of what the disk fails to keep each block is checked.
-        let synced = shared.unsound.check(id, &open.path);
-        let synced = synced.and_then(|()| disk::sync_data(&open.file, &open.path));
-        if let Err(error) = &synced {
-            shared.unsound.add(id);
-            tracing::warn!(item = %entry.id, "what was sent is checked before it is believed here: {error}");
-        }
+        // The data is synced first: a complete body is trusted after a crash. What the disk fails to keep the store has.
+        shared.unsound.sync(id, &open.file, &open.path)?;
         let now = shared.clock.now();
         {
             // The row comes first, marked as open, so that neither eviction nor tidying touches what follows.
@@ -277,7 +286,7 @@ impl Body {
         let moved = self.move_with_map(open, id, size, digests);
         let noted = shared.index.lock().and_then(|index| match moved {
             Ok(_) => {
-                index.set_complete(id, size, size, synced.is_ok())?;
+                index.set_complete(id, size, size, true)?;
                 index.keep_until(id, now.plus(KEPT_AFTER_UPLOAD))
             }
             Err(_) => index.forget(id),
@@ -286,9 +295,7 @@ impl Body {
             // It is checked when it is opened again, and may go earlier.
             tracing::warn!(item = %entry.id, "what was sent is not noted as complete: {error}");
         }
-        if synced.is_ok() {
-            shared.unsound.forget(id);
-        }
+        shared.unsound.forget(id);
         moved
     }
 
@@ -350,16 +357,6 @@ impl Body {
         self.shared.take_out(old, self);
         self.shared.put_in(key, self);
         Ok(true)
-    }
-}
-
-impl State {
-    fn follow(&mut self, entry: &Entry, block_bytes: u64) {
-        if let Phase::Dirty(dirty) = &mut self.phase {
-            dirty.base = Some(entry.version.clone());
-        }
-        self.content = Content::Known(BlockMap::whole(entry.size.unwrap_or(0), block_bytes, None));
-        self.entry = Some(Arc::new(entry.clone()));
     }
 }
 

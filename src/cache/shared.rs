@@ -145,13 +145,7 @@ impl Cache {
     }
 
     /// The same; answers which of them are not durable, also for what happened before. Blocks.
-    pub fn unsound_of(&self, ids: &[BodyId]) -> Result<Vec<BodyId>> {
-        let failed = self.sync_each(ids)?;
-        let is_not = |id: &BodyId| self.shared.unsound.has(*id) || failed.iter().any(|(other, _)| other == id);
-        Ok(ids.iter().copied().filter(is_not).collect())
-    }
-
-    fn sync_each(&self, ids: &[BodyId]) -> Result<Vec<(BodyId, CacheError)>> {
+    pub fn sync_each(&self, ids: &[BodyId]) -> Result<Vec<(BodyId, CacheError)>> {
         let (mut files, mut failed) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
             let path = self.shared.staging_path(*id);
@@ -166,8 +160,7 @@ impl Cache {
             disk::begin_writeback(file, 0, 0);
         }
         for (id, file, path) in &files {
-            if let Err(error) = disk::sync_data(file, path) {
-                self.shared.unsound.add(*id);
+            if let Err(error) = self.shared.unsound.sync(*id, file, path) {
                 failed.push((*id, error.into()));
             }
         }
@@ -175,6 +168,11 @@ impl Cache {
             disk::sync_dir(&self.shared.config.staging_dir)?;
         }
         Ok(failed)
+    }
+
+    /// Whether the disk has failed to keep the bytes of a body.
+    pub fn is_unsound(&self, id: BodyId) -> bool {
+        self.shared.unsound.has(id)
     }
 
     /// All bodies in staging/: what the journal does not know of them was left by a crash.

@@ -129,6 +129,15 @@ impl State {
         }
     }
 
+    /// What it is based on, if it is dirty, is this version from now on; nothing is known of that's blocks.
+    pub(super) fn follow(&mut self, entry: &Entry, block_bytes: u64) {
+        if let Phase::Dirty(dirty) = &mut self.phase {
+            dirty.base = Some(entry.version.clone());
+        }
+        self.content = Content::Known(BlockMap::whole(entry.size.unwrap_or(0), block_bytes, None));
+        self.entry = Some(Arc::new(entry.clone()));
+    }
+
     pub(super) fn map(&self) -> Option<&BlockMap> {
         match &self.content {
             Content::Known(map) => Some(map),

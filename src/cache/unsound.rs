@@ -5,6 +5,7 @@
 //! here, for all who ask, until all of them have been written anew.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -44,13 +45,20 @@ impl Unsound {
         self.forget(id);
     }
 
+    /// Brings its bytes to the disk, and remembers a failure; fails for one of them in any case. Blocks.
+    pub fn sync(&self, id: BodyId, file: &File, path: &Path) -> Result<(), DiskError> {
+        self.check(id, path)?;
+        let synced = disk::sync_data(file, path);
+        synced.inspect_err(|_| self.add(id))
+    }
+
     /// Whether it is one of them.
     pub fn has(&self, id: BodyId) -> bool {
         self.0.lock().contains(&id)
     }
 
     /// Fails for one of them; `path` is for the error.
-    pub fn check(&self, id: BodyId, path: &Path) -> Result<(), DiskError> {
+    fn check(&self, id: BodyId, path: &Path) -> Result<(), DiskError> {
         match self.has(id) {
             true => Err(DiskError::new("sync", path, io::Error::other(HAS_FAILED))),
             false => Ok(()),

@@ -386,15 +386,17 @@ impl Body {
                 Phase::Filling | Phase::Verifying | Phase::Complete | Phase::Discarded => (open, None, true),
             }
         };
-        if let Some(id) = dirty {
-            self.shared.unsound.check(id, &open.path)?;
-        }
-        if let Err(error) = disk::sync_data(&open.file, &open.path) {
-            dirty.inspect(|id| self.shared.unsound.add(*id));
-            return Err(error.into());
+        match dirty {
+            Some(id) => self.shared.unsound.sync(id, &open.file, &open.path)?,
+            None => disk::sync_data(&open.file, &open.path)?,
         }
         if !has_name {
-            disk::sync_dir(&self.shared.config.staging_dir)?;
+            // That, too, is told only once.
+            let named = disk::sync_dir(&self.shared.config.staging_dir);
+            if let (Err(_), Some(id)) = (&named, dirty) {
+                self.shared.unsound.add(id);
+            }
+            named?;
             if let Phase::Dirty(dirty) = &mut self.state.lock().phase {
                 dirty.name_synced = true;
             }
@@ -417,7 +419,8 @@ impl Body {
         self.shared.unsound.begins_anew(id, &open);
         let written = disk::write_at(&open.file, &open.path, 0, bytes)
             .and_then(|()| disk::set_len(&open.file, &open.path, bytes.len() as u64))
-            .and_then(|()| disk::sync_data(&open.file, &open.path));
+            .and_then(|()| disk::sync_data(&open.file, &open.path))
+            .and_then(|()| disk::sync_dir(&self.shared.config.staging_dir));
         if let Err(error) = written {
             self.shared.unsound.add(id);
             return Err(error.into());
@@ -427,8 +430,7 @@ impl Body {
             state.size = bytes.len() as u64;
             state.generation += 1;
         }
-        drop(state);
-        Ok(disk::sync_dir(&self.shared.config.staging_dir)?)
+        Ok(())
     }
 
     /// Whether no sync of a dirty body has failed.

@@ -11,7 +11,7 @@ use super::rows::Node;
 use crate::model::Ino;
 
 /// The folders that programs use at the same time, with room for some files.
-const NODES_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("not 0");
+const NODES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
 /// Nodes as the database has them. A write ends them all, from its beginning on.
 pub(super) struct Recent {

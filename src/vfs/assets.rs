@@ -295,10 +295,10 @@ impl Vfs {
                 let is_stored = stored.get(&field).map_or(&[][..], |held| &held.values) == values.as_slice();
                 // What was to be set before that may be on its way, or be there without an answer.
                 let is_first = !change.fields.contains_key(&field);
-                if node.is_published() && is_stored && is_first && !field.starts_with("append.") {
-                    continue;
+                let is_known = node.is_published() && is_stored && is_first;
+                if !is_known || field.starts_with("append.") {
+                    change.fields.insert(field, values);
                 }
-                change.fields.insert(field, values);
             }
             change.ready_at = d.ready_at();
             if let State::Parked { .. } = change.state {

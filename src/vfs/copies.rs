@@ -265,7 +265,7 @@ impl Vfs {
             self.discard_body(&copy).await?;
             return Err(error);
         }
-        let body = copy.id().map(|id| id.to_string()).unwrap_or_default();
+        let body = copy.name();
         self.keep_staged(&body, &copy);
         let staged = Staged {
             body,

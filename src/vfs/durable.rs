@@ -109,7 +109,7 @@ impl Vfs {
     }
 
     fn take_back_close(&self, ino: Ino, body: &Body) {
-        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let id = body.name();
         let taken_back = self.decide_now(Durability::Written, move |d| {
             let change = d.overlay().get(ino).map(|change| Change::clone(change));
             let Some(mut change) = change else { return Ok(()) };
@@ -141,7 +141,7 @@ impl Vfs {
             Some(bytes) => size = bytes.len() as u64,
             None => body.sync_now()?,
         }
-        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let id = body.name();
         let (is_held, bytes) = (held.is_some(), held);
         let told = self.decide_now(Durability::Synced, move |d| d.closed(ino, &id, size, mtime, bytes));
         let (is_told, decided) = told?;
@@ -157,7 +157,7 @@ impl Vfs {
     fn tell_written(&self, file: &OpenFile, body: &Body) -> Result<()> {
         body.sync_now()?;
         let (ino, size) = (file.ino, body.size().unwrap_or(0));
-        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let id = body.name();
         let (is_told, decided) = self.decide_now(Durability::Synced, move |d| d.whole_so_far(ino, &id, size))?;
         self.not_refused(file, is_told)?;
         decided.wait_blocking(self)
@@ -227,7 +227,15 @@ impl Vfs {
             let (ticket, unsound) = self.blocking(move |vfs| vfs.secure_rows(rows)).await?;
             ticket.wait().await?;
             for row in unsound {
-                if let Err(error) = self.write_held_anew(&row).await {
+                let written = match self.whose_body(&row.1) {
+                    Some(ino) => self.write_held_anew(ino, &row).await,
+                    None => self
+                        .let_go(std::slice::from_ref(&row))
+                        .wait()
+                        .await
+                        .map_err(Error::from),
+                };
+                if let Err(error) = written {
                     tracing::warn!(
                         "a file that was closed stays in the journal, for the disk does not keep it: {error}"
                     );
@@ -241,22 +249,22 @@ impl Vfs {
     /// Syncs the files of these rows and has the journal let them go; answers the others. Blocks.
     fn secure_rows(&self, mut rows: Vec<(u64, String)>) -> Result<(Ticket, Vec<(u64, String)>)> {
         let ids: Vec<BodyId> = rows.iter().filter_map(|(_, body)| BodyId::parse(body)).collect();
-        let unsound: HashSet<String> = self.cache.unsound_of(&ids)?.iter().map(BodyId::to_string).collect();
-        let unsound = rows.extract_if(.., |(_, body)| unsound.contains(body)).collect();
-        let writes = self.journal.release(&rows);
-        Ok((self.journal.write(writes, Durability::Written), unsound))
+        let failed = self.cache.sync_each(&ids)?;
+        let failed: HashSet<String> = failed.iter().map(|(id, _)| id.to_string()).collect();
+        let unsound = rows.extract_if(.., |(_, body)| failed.contains(body)).collect();
+        Ok((self.let_go(&rows), unsound))
     }
 
-    /// The disk has failed to keep the file of a row, and the journal has its bytes: they are written to it once more.
-    pub(super) async fn write_held_anew(&self, row: &(u64, String)) -> Result<()> {
-        let ino = {
-            let guard = self.journal.lock();
-            let of_it = |c: &&Arc<Change>| c.staged.as_ref().is_some_and(|staged| staged.body == row.1);
-            guard.overlay().iter().find(of_it).map(|change| change.ino)
-        };
-        let Some(ino) = ino else {
-            return self.let_go(row.clone()).await;
-        };
+    /// The node whose change speaks of a body.
+    fn whose_body(&self, body: &str) -> Option<Ino> {
+        let guard = self.journal.lock();
+        let of_it = |c: &&Arc<Change>| c.staged.as_ref().is_some_and(|staged| staged.body == body);
+        guard.overlay().iter().find(of_it).map(|change| change.ino)
+    }
+
+    /// The disk has failed to keep the file of a node, and the journal has its bytes in a row: they are written to it once
+    /// more. [`Error::Stale`] where something happens to the file at this very moment.
+    pub(super) async fn write_held_anew(&self, ino: Ino, row: &(u64, String)) -> Result<()> {
         let file = self.open_file(ino, false).await?;
         let turn = file.turn.clone().lock_owned().await;
         let (number, open) = (row.0, file.clone());
@@ -268,26 +276,27 @@ impl Vfs {
             };
             let change = vfs.journal.change(open.ino);
             let staged = change.as_ref().and_then(|change| change.staged.as_ref());
-            let is_told = |staged: &&Staged| {
+            let is_told = |staged: &Staged| {
                 (&staged.body, staged.generation, staged.phase) == (&held.body, held.generation, Phase::Closed)
             };
             let body = open.body();
-            // Else they are of an earlier close, and good for nothing.
-            if staged.is_some_and(|staged| is_told(&staged)) && body.id() == BodyId::parse(&held.body) {
-                body.write_anew(&held.bytes)?;
+            match staged.is_some_and(is_told) {
+                // They are of an earlier close, and good for nothing.
+                false => Ok(()),
+                true if body.name() != held.body => Err(Error::Stale),
+                true => Ok(body.write_anew(&held.bytes)?),
             }
-            Ok(())
         });
         let written = written.await;
         self.close_file(&file, false, false).await;
         written?;
-        self.let_go(row.clone()).await
+        Ok(self.let_go(std::slice::from_ref(row)).wait().await?)
     }
 
-    /// The journal lets go of a row.
-    async fn let_go(&self, row: (u64, String)) -> Result<()> {
-        let writes = self.journal.release(&[row]);
-        Ok(self.journal.write(writes, Durability::Written).wait().await?)
+    /// The journal lets go of these rows.
+    fn let_go(&self, rows: &[(u64, String)]) -> Ticket {
+        let writes = self.journal.release(rows);
+        self.journal.write(writes, Durability::Written)
     }
 
     /// What nobody closed is to be sent as it is (all of that, or one), so its bytes must be on the disk. Blocks.
@@ -299,10 +308,15 @@ impl Vfs {
             let open = staged.filter(|staged| staged.phase == Phase::Open);
             open.filter_map(|staged| BodyId::parse(&staged.body)).collect()
         };
-        let unsound = self.cache.unsound_of(&ids)?.len();
-        if unsound > 0 {
+        let failed = self.cache.sync_each(&ids)?;
+        let files = failed.len();
+        // Others cannot be opened, and so not be sent.
+        if let Some((_, error)) = failed.into_iter().find(|(id, _)| !self.cache.is_unsound(*id)) {
+            return Err(error.into());
+        }
+        if files > 0 {
             tracing::warn!(
-                files = unsound,
+                files,
                 "the disk failed to keep files that are sent as they are in memory"
             );
         }

@@ -162,7 +162,7 @@ impl Vfs {
         body: &Arc<Body>,
     ) -> Result<(Arc<OpenFile>, Attr)> {
         let staged = Staged {
-            body: body.id().map(|id| id.to_string()).unwrap_or_default(),
+            body: body.name(),
             size: 0,
             base: None,
             phase: Phase::Open,

@@ -356,11 +356,7 @@ impl Vfs {
 
     async fn mark_dirty(&self, file: &Arc<OpenFile>, keep: Keep) -> Result<()> {
         let body = file.body();
-        let (ino, id, size) = (
-            file.ino,
-            body.id().map(|id| id.to_string()).unwrap_or_default(),
-            body.size(),
-        );
+        let (ino, id, size) = (file.ino, body.name(), body.size());
         let whole = body.is_complete();
         self.keep_staged(&id, &body);
         if self.journal.holds(&id) {

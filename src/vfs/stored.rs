@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::Body;
 use crate::journal::Change;
-use crate::model::{Entry, Ino};
+use crate::model::{Entry, Ino, ItemId};
 
 use super::Result;
 use super::opens::{OpenFile, Writing};
@@ -50,10 +50,22 @@ impl Vfs {
         }
     }
 
+    /// The same of all that waits to be sent to files below a folder, where that was moved and ids are paths.
+    pub(super) fn rekey_staged(&self, old: &ItemId, new: &ItemId) {
+        let waiting: Vec<Ino> = {
+            let guard = self.journal.lock();
+            let staged = guard.overlay().iter().filter(|change| change.staged.is_some());
+            staged.map(|change| change.ino).collect()
+        };
+        for body in waiting.into_iter().filter_map(|ino| self.waiting_body(ino)) {
+            body.rekey(old, new);
+        }
+    }
+
     /// Our own bytes could not become those of the version that was made of them: who has the file open reads the store's from
     /// here on. What has been written to since, or is about to be, stays.
     pub(super) async fn show_stored(&self, ino: Ino, body: &Arc<Body>, entry: &Entry, generation: u64) {
-        let id = body.id().map(|id| id.to_string()).unwrap_or_default();
+        let id = body.name();
         // Who opens it from here on reads those anyway.
         self.sending.lock().remove(&ino);
         self.staged.lock().pop(&id);
@@ -77,10 +89,13 @@ impl Vfs {
                 }
             }
             Ok(false) => self.keep_staged(&id, body),
-            Err(error) => tracing::warn!(
-                ino = ino.0,
-                "the bytes of an uploaded file could not be removed: {error}"
-            ),
+            Err(error) => {
+                self.keep_staged(&id, body);
+                tracing::warn!(
+                    ino = ino.0,
+                    "the bytes of an uploaded file could not be removed: {error}"
+                );
+            }
         }
     }
 }

@@ -142,14 +142,16 @@ impl World for Vfs {
         if !body.is_complete() {
             body.complete(FILL_DEADLINE).await.map_err(|e| failed(e.into()))?;
         }
-        if let Some(row) = change
-            .staged
-            .as_ref()
-            .and_then(|staged| self.journal.row_of(&staged.body))
-            && !body.is_sound()
+        let row_of = |staged: &Staged| self.journal.row_of(&staged.body);
+        if !body.is_sound()
+            && let Some(row) = change.staged.as_ref().and_then(row_of)
         {
             // What the disk has is not what was closed; the journal has that.
-            self.write_held_anew(&row).await.map_err(failed)?;
+            self.write_held_anew(ino, &row).await.map_err(|error| match error {
+                // Something is being done to the file right now.
+                Error::Stale => failed(CacheError::Incomplete { waited: Duration::ZERO }.into()),
+                other => failed(other),
+            })?;
         }
         let generation = body.generation();
         let size = change
@@ -293,6 +295,9 @@ impl World for Vfs {
             && let Err(error) = self.cache.rekey(old, &entry.id).await
         {
             tracing::debug!(id = %entry.id, "what is cached below a folder could not be kept: {error}");
+        }
+        if let Some(old) = has_moved {
+            self.rekey_staged(old, &entry.id);
         }
         if let Some(open) = self.opens.get(ino).filter(|open| !open.is_ghost()) {
             self.is_stored_as(&open, &known);

@@ -5,6 +5,7 @@ use md5::Digest;
 use super::double::Fault;
 use super::*;
 use crate::cache::{BodyState, Keep, Published};
+use crate::model::ItemId;
 use crate::store::ErrorKind;
 
 #[tokio::test(start_paused = true)]
@@ -86,6 +87,26 @@ async fn a_save_of_the_same_bytes_is_recognised() {
     assert_eq!((back, body.state()), (Published::Clean, BodyState::Complete));
 }
 
+/// It was kept as something to be checked, and the next who wrote to it was told of the old error for ever.
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_fails_to_keep_is_not_kept_for_the_stores() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(1, MIB);
+    let body = rig.cache.new_dirty().await.unwrap();
+    body.write(0, bytes.clone()).await.unwrap();
+    let id = body.id().unwrap();
+    rig.cache.shared.unsound.add(id);
+    let entry = rig.store.put("1", &bytes);
+    let kept = rig.cache.publish(&body, &entry, body.generation()).await;
+    assert!(kept.unwrap_err().to_string().contains("an earlier sync of it failed"));
+    rig.cache.discard(&body).await.unwrap();
+    assert!(!rig.cache.is_unsound(id));
+    let stored = rig.cache.body(&entry);
+    stored.complete(LONG).await.unwrap();
+    stored.make_dirty(Keep::All).await.unwrap();
+    stored.sync().await.unwrap();
+}
+
 /// A server that has not yet done its work on what was sent may call it by the version that it replaced.
 #[tokio::test(start_paused = true)]
 async fn of_what_was_sent_meanwhile_nothing_is_known_but_its_name() {
@@ -99,6 +120,27 @@ async fn of_what_was_sent_meanwhile_nothing_is_known_but_its_name() {
     assert!(body.same_as_base(&entry).await.unwrap());
     body.follow(&entry);
     assert!(!body.same_as_base(&entry).await.unwrap());
+}
+
+/// Where ids are paths, a folder above was moved: what had been saved below it no longer counted as what it was based on.
+#[tokio::test(start_paused = true)]
+async fn bytes_below_a_moved_folder_are_still_those_that_they_were() {
+    let rig = Rig::new(Reads::Ranged).await;
+    let bytes = pattern(2, MIB);
+    let entry = Entry {
+        id: ItemId::new("file:/old/a.txt"),
+        ..rig.store.with_md5(&rig.store.put("1", &bytes))
+    };
+    let moved = Entry {
+        id: ItemId::new("file:/new/a.txt"),
+        ..entry.clone()
+    };
+    let body = rig.cache.body(&entry);
+    body.make_dirty(Keep::Nothing).await.unwrap();
+    body.write(0, bytes.clone()).await.unwrap();
+    assert!(!body.same_as_base(&moved).await.unwrap());
+    body.rekey(&ItemId::new("folder:/old"), &ItemId::new("folder:/new"));
+    assert!(body.same_as_base(&moved).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

@@ -223,7 +223,7 @@ async fn what_has_been_closed_keeps_its_length() {
     let (ino, fh) = half_written(&rig, "half.txt").await;
     rig.vfs.flush(ME, fh).await.expect("flushed");
     let open = rig.vfs.opens.get(ino).expect("open");
-    let id = open.body().id().map(|id| id.to_string()).unwrap_or_default();
+    let id = open.body().name();
     let told = rig.vfs.decide(Durability::Synced, move |d| d.whole_so_far(ino, &id, 3));
     assert!(told.await.expect("decided"), "the journal speaks of it");
     let staged = rig.vfs.journal.change(ino).and_then(|c| c.staged.clone());
