@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
-use crate::store::{Capabilities, IdScheme, Resume};
+use crate::store::{Capabilities, IdScheme, RenameFile, Resume};
 
 /// A listing that began before this much after a change may not show it, whatever the store promises.
 const SETTLE_MIN: Duration = Duration::from_secs(60);
@@ -234,19 +234,23 @@ pub struct Begun {
     /// The fields that the store has been told of with it, if [`Resume::fields_told`]. Those set since follow by themselves.
     #[serde(default, skip_serializing_if = "FieldChanges::is_empty")]
     pub fields: FieldChanges,
+    /// What the file was to be called then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
 }
 
 impl Begun {
-    /// What is kept of an upload with these fields; `None` where there is nothing to go on with, and what it may have made is
-    /// to be looked for.
-    pub(super) fn of(upload: &Resume, fields: &FieldChanges) -> Option<Self> {
+    /// What is kept of an upload of this change; `None` where there is nothing to go on with, and what it may have made is to
+    /// be looked for.
+    pub(super) fn of(upload: &Resume, change: &Change) -> Option<Self> {
         let fields = match upload.fields_told {
-            true => fields.clone(),
+            true => change.fields.clone(),
             false => FieldChanges::new(),
         };
         (*upload != Resume::default()).then(|| Self {
             upload: upload.clone(),
             fields,
+            name: change.name().cloned(),
         })
     }
 }
@@ -284,8 +288,8 @@ pub struct Change {
     /// An upload of the staged bytes that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Begun>,
-    /// The store's note of an upload that has left the item half replaced ([`Resume::half_done`]): it is gone on with, or
-    /// rolled back before anything else is done to the item.
+    /// The store's note of an upload that has left something behind there ([`Resume::half_done`]): it is gone on with, or
+    /// rolled back before anything else is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub half_done: Option<String>,
     /// What may have been made already: looked for before anything is made again.
@@ -375,10 +379,31 @@ impl Change {
     }
 
     /// What is to be looked for before the next request: the store itself does that for an upload that it can resume, unless
-    /// that takes the place of an asset, of which the catalog may no longer know.
-    pub fn to_look_for(&self) -> Option<&Unanswered> {
+    /// that takes the place of an asset, of which the catalog may no longer know. A move that is asked for again changes
+    /// nothing where it was carried out, as long as the item is found.
+    pub fn to_look_for(&self, capabilities: &Capabilities) -> Option<&Unanswered> {
         let lost = matches!(self.state, State::Ambiguous { .. }) || self.resume.is_none() || self.id.is_some();
-        self.unanswered.as_ref().filter(|_| lost).or_else(|| self.asked_move())
+        let is_repeated = |note: &Unanswered| {
+            capabilities.ids == IdScheme::Stable && note.sent.placing == self.placing_asked(None, capabilities)
+        };
+        let moved = || self.asked_move().filter(|note| !is_repeated(note));
+        self.unanswered.as_ref().filter(|_| lost).or_else(moved)
+    }
+
+    /// Where a native change of place brings it, which where the name travels with the bytes leaves that as it is. `name` is
+    /// that of a way-station.
+    pub(super) fn placing_asked(&self, name: Option<&Name>, capabilities: &Capabilities) -> Option<Placing> {
+        let mut asked = self.placing.clone()?;
+        let is_native = self.kind == Kind::Folder || capabilities.rename_file == RenameFile::Relocate;
+        let old = || asked.renamed().and(asked.base.first()).map(|place| place.name.clone());
+        let other = match is_native {
+            true => name.cloned(),
+            false => old(),
+        };
+        if let Some(other) = other {
+            asked.now.iter_mut().for_each(|place| place.name = other.clone());
+        }
+        Some(asked)
     }
 
     /// The move that the store was asked for and that has not been answered.
@@ -401,7 +426,6 @@ impl Change {
         let mut own = self.clone();
         own.id = None;
         own.resume = None;
-        own.half_done = None;
         own.unconfirmed.clear();
         if let Some(placing) = &mut own.placing {
             placing.base.clear();
@@ -432,14 +456,24 @@ impl Change {
 
     /// Its name, where bytes that were sent under another one may be in the store.
     pub fn name_in_doubt(&self) -> Option<&Name> {
-        let name_of = |placing: &Option<Placing>| placing.as_ref()?.now.first().map(|place| place.name.clone());
+        self.sent_under_another_name().next().and(self.name())
+    }
+
+    /// Requests without an answer that may have given it another name, with bytes.
+    pub fn sent_under_another_name(&self) -> impl Iterator<Item = &Unanswered> {
         let asked = self.unconfirmed.iter().filter(|note| note.bytes.is_some());
-        let mut others =
-            asked.filter(|note| name_of(&note.sent.placing).is_some_and(|name| Some(name) != name_of(&self.placing)));
-        others
-            .next()
-            .and(self.placing.as_ref()?.now.first())
-            .map(|place| &place.name)
+        asked.filter(|note| note.sent.name().is_some_and(|name| Some(name) != self.name()))
+    }
+
+    /// Whether an upload that was begun may have been published under another name than this one.
+    pub(super) fn is_begun_otherwise(&self, begun: &Begun, bytes: &Fingerprint) -> bool {
+        let mut sent = self.sent_under_another_name().filter_map(|note| note.bytes.as_ref());
+        begun.name.as_ref() != self.name() && sent.any(|sent| sent == bytes)
+    }
+
+    /// Its name, when it is not the catalog's.
+    fn name(&self) -> Option<&Name> {
+        Some(&self.placing.as_ref()?.now.first()?.name)
     }
 
     /// Whether it still waits for the store or the user (a settled or local one does not).
@@ -463,6 +497,8 @@ impl Change {
     /// Whether the uploader is to look at it.
     pub fn is_scheduled(&self) -> bool {
         match self.state {
+            // Whatever becomes of it, the store is not left like that.
+            _ if self.half_done.is_some() => true,
             State::Pending | State::Ambiguous { .. } | State::Settling { .. } => true,
             State::Local { why } => match why {
                 LocalReason::NameRefused => true,
@@ -529,18 +565,7 @@ pub(super) fn resembles(entry: &Entry, name: &Name, change: &Change, alteration:
         }
         Alteration::Possible => None,
     };
-    // Servers normalise names: compare what no rule is known to touch. Other characters may be replaced or left out, and
-    // none is added.
-    let plain = |text: &str| {
-        text.chars()
-            .filter(|c| c.is_alphanumeric())
-            .collect::<String>()
-            .to_lowercase()
-    };
-    let others = |text: &str| text.chars().filter(|c| !c.is_alphanumeric()).count();
-    let wanted = name.to_store();
-    plain(&entry.name) == plain(&wanted)
-        && others(&entry.name) <= others(&wanted)
+    name.may_be_stored_as(&entry.name)
         && (change.kind == Kind::Folder || size.is_none() || entry.size.is_none() || entry.size == size)
 }
 
@@ -568,13 +593,20 @@ mod tests {
             ..note.clone()
         };
         assert_eq!(
-            Begun::of(&Resume::default(), &fields("x")),
+            Begun::of(
+                &Resume::default(),
+                &Change {
+                    fields: fields("x"),
+                    ..Change::of(Ino(7), Kind::File, None, 1, Timestamp::from_secs(5))
+                }
+            ),
             None,
             "nothing to go on with"
         );
         for (upload, expected) in [(note, "corrected"), (job, "refused")] {
             let mut change = Change::of(Ino(7), Kind::File, None, 1, Timestamp::from_secs(5));
-            change.resume = Begun::of(&upload, &fields("refused"));
+            change.fields = fields("refused");
+            change.resume = Begun::of(&upload, &change);
             change.fields = fields("corrected");
             assert_eq!(change.as_begun().fields, fields(expected));
         }

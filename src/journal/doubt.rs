@@ -85,16 +85,10 @@ impl Uploader {
     /// Likewise, before an item gets other names, where those say what its id is or who else may have them. `name` is the
     /// new one, when there is one.
     pub(super) fn about_to_move(&self, sent: &Change, moved: &Entry, name: Option<&Name>) -> Option<Ticket> {
-        let mut asked = sent.clone();
-        if let Some(placing) = &mut asked.placing {
-            let old = placing
-                .renamed()
-                .and(placing.base.first())
-                .map(|place| place.name.clone());
-            if let Some(name) = name.cloned().or(old) {
-                placing.now.iter_mut().for_each(|place| place.name = name.clone());
-            }
-        }
+        let asked = Change {
+            placing: sent.placing_asked(name, self.capabilities()),
+            ..sent.clone()
+        };
         self.about_to_publish(sent, None, |change, note| {
             change.unconfirmed.retain(|old| !old.is_move());
             change.unconfirmed.push(Unanswered {
@@ -118,7 +112,10 @@ impl Uploader {
         // A name that is given only once may be on its way to another node by now.
         let names_it = sent.id.is_none() || bytes.is_none();
         let is_elsewhere = names_it && self.names_count() && change.placing != sent.placing;
-        if !still_wanted(&change, sent) || is_elsewhere {
+        // It would have to be sent once more to get another name.
+        let is_renamed = bytes.is_some() && sent.id.is_some() && sent.placing.as_ref().is_some_and(|p| p.is_moved());
+        let is_otherwise = is_renamed && change.placing != sent.placing;
+        if !still_wanted(&change, sent) || is_elsewhere || is_otherwise {
             return None;
         }
         let unanswered = Unanswered {
@@ -213,7 +210,11 @@ impl Uploader {
         };
         let is_path = self.capabilities().ids == IdScheme::Path;
         let moved = match self.store.stat(id).await {
-            Ok(there) if !is_path || !self.may_be_another(&there, asked).await? => {
+            Ok(there) if !is_path => {
+                let is_done = is_where_asked(&there, &to, &left, sent);
+                is_done.then_some(self.as_known(there).await)
+            }
+            Ok(there) if !self.may_be_another(&there, asked).await? => {
                 is_where_asked(&there, &to, &left, sent).then_some(there)
             }
             Err(error) if !error.is_not_found() => return Err(error),
@@ -244,6 +245,17 @@ impl Uploader {
         };
         self.finish(sent, &step, Some(&entry), None).await?;
         Ok(Acted::Again)
+    }
+
+    /// Who asks where something is learns nothing of its bytes: as far as those could be what they were, the version is.
+    async fn as_known(&self, there: Entry) -> Entry {
+        match self.world.entry(&there.id).await {
+            Some(known) if known.size == there.size => Entry {
+                version: known.version.clone(),
+                ..there
+            },
+            Some(_) | None => there,
+        }
     }
 
     /// Whether what is under the old id of something that may have been moved can be another: a file in another version; a
@@ -393,18 +405,17 @@ impl Uploader {
     }
 }
 
-/// Whether an item is called and placed as it was asked to be; others may have put it into more folders. Servers normalise
-/// names: another one than before that is like what was asked for is that.
+/// Whether an item is called and placed as it was asked to be, as far as the store tells; others may have put it into more
+/// folders, or renamed it when that was not asked for. Servers normalise names: another one than before that is like what was
+/// asked for is that.
 fn is_where_asked(there: &Entry, to: &Placement, left: &[ItemId], sent: &Change) -> bool {
+    let renamed = sent.placing.as_ref().and_then(|placing| placing.renamed());
     let before = sent.placing.iter().flat_map(|p| &p.base).next();
-    let is_like_it = || {
-        let asked = Name::from_store(&to.name);
-        before.is_some_and(|before| before.name.to_store() != there.name)
-            && resembles(there, &asked, sent, Alteration::Possible)
-    };
+    let is_other = || before.is_some_and(|before| before.name.to_store() != there.name);
+    let is_called = |name: &Name| name.to_store() == there.name || is_other() && name.may_be_stored_as(&there.name);
     let is_in = |parent: &ItemId| there.parents.contains(parent);
     let is_placed = to.parents.iter().all(is_in) && !left.iter().any(is_in);
-    is_placed && (there.name == to.name || is_like_it())
+    (is_placed || there.parents.is_empty()) && renamed.is_none_or(is_called)
 }
 
 /// Whether what is about to be published is still what the node is to become.

@@ -200,7 +200,10 @@ fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at:
         Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. } if is_certain && is_settled => {
             change.unanswered = None;
         }
-        Step::Relocate { .. } if is_certain => change.unconfirmed.retain(|note| !note.is_move()),
+        // It is sent again by itself, also when its answer was lost: only a refusal says that nothing was moved.
+        Step::Relocate { .. } if is_certain && is_refusal(&error.kind) => {
+            change.unconfirmed.retain(|note| !note.is_move());
+        }
         _ => {}
     }
     change.attempts = change.attempts.saturating_add(1);
@@ -214,6 +217,29 @@ fn is_final(kind: &ErrorKind) -> bool {
         kind,
         ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Exists | ErrorKind::TooLarge | ErrorKind::Unsupported
     )
+}
+
+/// Whether a store says by this that it has not done what it was asked for.
+fn is_refusal(kind: &ErrorKind) -> bool {
+    match kind {
+        ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::NotEmpty
+        | ErrorKind::Full
+        | ErrorKind::Expired
+        | ErrorKind::Busy
+        | ErrorKind::Unauthenticated
+        | ErrorKind::Throttled { .. }
+        | ErrorKind::QuotaExhausted { .. } => true,
+        ErrorKind::NotReady
+        | ErrorKind::Network
+        | ErrorKind::Timeout
+        | ErrorKind::Server
+        | ErrorKind::Protocol
+        | ErrorKind::Local
+        | ErrorKind::Cancelled => false,
+        other => is_final(other),
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +272,7 @@ mod tests {
         now.resume = resumes.then(|| Begun {
             upload,
             fields: Default::default(),
+            name: None,
         });
         let step = Step::Create {
             parent: ItemId::new("folder:1"),

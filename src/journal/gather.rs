@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::{FieldChanges, Ino, Kind, Timestamp};
-use crate::store::Batches;
+use crate::store::{Batches, Capabilities};
 
 use super::{Change, Phase, State};
 
@@ -28,7 +28,8 @@ pub(super) enum Likeness {
 
 impl Likeness {
     /// What a change has in common with others; `None` when it goes alone.
-    pub(super) fn of(change: &Change, batches: &Batches) -> Option<Self> {
+    pub(super) fn of(change: &Change, capabilities: &Capabilities) -> Option<Self> {
+        let batches = &capabilities.batches;
         let undisturbed = change.kind == Kind::File
             && change.state == State::Pending
             && change.claim.is_none()
@@ -36,7 +37,7 @@ impl Likeness {
             && change.leftovers.is_empty()
             && change.half_done.is_none()
             && change.copy_of.is_none()
-            && change.to_look_for().is_none();
+            && change.to_look_for(capabilities).is_none();
         if !undisturbed {
             return None;
         }

@@ -198,6 +198,9 @@ pub fn failed(change: &Change, step: &Step, error: &StoreError, now: Timestamp, 
     if error.retry == Retry::Ambiguous && creates {
         return Verdict::Look(later);
     }
+    if matches!(step, Step::RollBack) {
+        return Verdict::Later(later);
+    }
     let removal = matches!(step, Step::Remove { .. } | Step::RemoveLeftover(_));
     match &error.kind {
         ErrorKind::NotFound if removal => Verdict::Gone,

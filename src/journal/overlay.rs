@@ -144,7 +144,10 @@ impl Overlay {
                         .chain(&mut moved.copy_of)
                         .map(|known| &mut known.id),
                 )
-                .chain(moved.unconfirmed.iter_mut().filter_map(|note| note.sent.id.as_mut()));
+                .chain(moved.unconfirmed.iter_mut().flat_map(|note| {
+                    let known = note.moved.iter_mut().map(|known| &mut known.id);
+                    note.sent.id.iter_mut().chain(known)
+                }));
             let of = match &mut moved.state {
                 State::Conflict { of } => Some(of),
                 _ => None,

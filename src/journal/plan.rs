@@ -3,7 +3,7 @@
 use crate::model::{Ino, ItemId, Kind, Name, Timestamp};
 use crate::store::{Capabilities, IdScheme, MoveFile, Overwrite, RenameFile, SiblingNames, Support};
 
-use super::{Change, KnownItem, LocalReason, Phase, State};
+use super::{Change, KnownItem, LocalReason, Phase, Placing, State};
 
 /// What is known of a folder that a node is to be in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub enum Step {
         /// Called this.
         name: Name,
     },
-    /// Bring in order what an upload that is not gone on with has left half replaced.
+    /// Bring in order what an upload that is not gone on with has left in the store.
     RollBack,
     /// Remove an asset that was replaced by a re-upload.
     RemoveLeftover(KnownItem),
@@ -159,12 +159,14 @@ pub enum Step {
 /// The next step of a change.
 pub fn plan(facts: &Facts<'_>) -> Step {
     let change = facts.change;
+    if is_to_roll_back(facts) {
+        return Step::RollBack;
+    }
     match (wanted(facts), facts.copy) {
         // In a circle a copy that the store was to make is the one that can do without it.
         (Step::WaitFor(other), _) if change.copy_of.is_some() && (facts.waits_for_this)(other) => {
             Step::TakeBytes(change.ino)
         }
-        (step, _) if change.half_done.is_some() && !waits(&step) && !goes_on(change, &step) => Step::RollBack,
         (step, Some(copy)) if alters(&step, facts.capabilities) => match copy {
             Copy::Awaited(copy) => Step::WaitFor(copy),
             Copy::Stuck(copy) => Step::TakeBytes(copy),
@@ -173,20 +175,19 @@ pub fn plan(facts: &Facts<'_>) -> Step {
     }
 }
 
-/// Whether nothing is done about the item for now.
-fn waits(step: &Step) -> bool {
-    match step {
-        Step::Idle | Step::WaitUntil(_) | Step::WaitFor(_) | Step::DecideClaim(_) | Step::TakeBytes(_) => true,
-        Step::KeepLocal(_) | Step::Park(_) | Step::Look { .. } => true,
-        Step::Done | Step::Forget | Step::CreateFolder { .. } | Step::Create { .. } | Step::Replace { .. } => false,
-        Step::Reupload { .. } | Step::RollBack | Step::RemoveLeftover(_) | Step::Relocate { .. } => false,
-        Step::Remove { .. } | Step::SetFields => false,
-    }
-}
-
-/// Whether a step is that of an upload which was begun.
-fn goes_on(change: &Change, step: &Step) -> bool {
-    matches!(step, Step::Replace { .. }) && change.resume.is_some()
+/// Whether an upload has left something in the store and is not gone on with.
+fn is_to_roll_back(facts: &Facts<'_>) -> bool {
+    let change = facts.change;
+    let is_moved = || change.id.is_some() && change.placing.as_ref().is_some_and(Placing::is_moved);
+    let is_closed = || {
+        change
+            .staged
+            .as_ref()
+            .is_some_and(|staged| staged.phase == Phase::Closed)
+    };
+    let is_active = || matches!(change.state, State::Pending | State::Ambiguous { .. });
+    let goes_on = || change.resume.is_some() && is_active() && is_closed() && !is_moved() && !change.is_removal();
+    change.half_done.is_some() && change.ready_at <= facts.now && facts.unsure_above.is_none() && !goes_on()
 }
 
 /// Whether a copy that is made after a step is another one, or cannot be made.
@@ -256,7 +257,7 @@ fn wanted(facts: &Facts<'_>) -> Step {
 
 /// Before anything else: what was sent without an answer may be in the store, under the name that it was sent with.
 fn look(facts: &Facts<'_>) -> Option<Step> {
-    let unanswered = facts.change.to_look_for()?;
+    let unanswered = facts.change.to_look_for(facts.capabilities)?;
     let place = unanswered.place()?;
     // In a folder that is gone nothing is left to be found.
     let parent = there(facts, place.parent)?;
@@ -457,7 +458,7 @@ fn file(facts: &Facts<'_>) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Place, Placing, Staged};
+    use crate::journal::{Place, Staged};
     use crate::model::ContentVersion;
     use crate::store::memory as presets;
 

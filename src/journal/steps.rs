@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name};
 use crate::store::{ErrorKind, IdScheme, Placement, Progress, Resume, Retry, StoreError, Support};
@@ -43,7 +44,7 @@ impl Uploader {
             }
             Step::DecideClaim(old) => self.decide_claim(change, *old).await,
             Step::TakeBytes(copy) => self.take_bytes(*copy).await.map(|()| Acted::Again),
-            Step::Look { parent, name, at } => match change.to_look_for() {
+            Step::Look { parent, name, at } => match change.to_look_for(self.capabilities()) {
                 Some(asked) if asked.is_move() => self.look_for_move(change, asked).await,
                 Some(_) | None => self.look(change, parent, name, *at).await,
             },
@@ -92,11 +93,11 @@ impl Uploader {
         }
     }
 
-    /// What was half replaced is in order again: whether by its old bytes or by ours, the next look tells.
+    /// What an upload has left is in order again: whether an item has its old bytes or ours, the next look tells.
     async fn roll_back(&self, change: &Change) -> Result<Acted, StoreError> {
         let noted = change.half_done.as_ref();
-        if let Some((id, upload)) = change.id.as_ref().zip(noted) {
-            self.store.roll_back(id, upload).await?;
+        if let Some(upload) = noted {
+            self.store.roll_back(change.id.as_ref(), upload).await?;
         }
         let done = self.update(self.seat_of(change), Durability::Synced, |c| {
             if c.half_done.as_ref() == noted {
@@ -215,14 +216,9 @@ impl Uploader {
             return Ok(Acted::Again);
         }
         if change.staged.is_none()
-            && let Some(wanted) = change.name_in_doubt()
+            && let Some(done) = self.never_renamed(change, step, entry).await?
         {
-            // Perhaps the name that was taken back has never been given.
-            let there = self.store.stat(&entry.id).await?;
-            if there.version == entry.version && there.name == wanted.to_store() {
-                self.finish(change, step, Some(&there), None).await?;
-                return Ok(Acted::Again);
-            }
+            return Ok(done);
         }
         let Ok(_permit) = self.uploads.acquire().await else {
             return Ok(Acted::Rest);
@@ -236,6 +232,26 @@ impl Uploader {
         let told = self.store.replace(entry, base, name, &source.body, &progress).await?;
         self.finish(change, step, Some(&told), None).await?;
         Ok(Acted::Again)
+    }
+
+    /// A name that was taken back may never have been given: a look tells, once the server has done what waits there. `None`
+    /// where it is to be given back by sending the bytes once more.
+    async fn never_renamed(&self, change: &Change, step: &Step, entry: &Entry) -> Result<Option<Acted>, StoreError> {
+        let Some(wanted) = change.name_in_doubt() else {
+            return Ok(None);
+        };
+        let last = change.sent_under_another_name().map(|note| note.at).max();
+        let sure = last.map(|at| at.plus(self.capabilities().listing_lag_max));
+        if let Some(sure) = sure.filter(|sure| *sure > self.clock.now()) {
+            self.update(change.ino, Durability::Written, |c| c.ready_at = c.ready_at.max(sure));
+            return Ok(Some(Acted::Rest));
+        }
+        let there = self.store.stat(&entry.id).await?;
+        if there.version != entry.version || !wanted.may_be_stored_as(&there.name) {
+            return Ok(None);
+        }
+        self.finish(change, step, Some(&there), None).await?;
+        Ok(Some(Acted::Again))
     }
 
     /// New file, verified, with the old one's fields; the old one goes in a step of its own.
@@ -509,6 +525,7 @@ impl Uploader {
             change,
             publishing,
             bytes,
+            left: Mutex::default(),
         }
     }
 }
@@ -593,6 +610,8 @@ pub(super) struct Follow<'a> {
     change: &'a Change,
     publishing: Publishing,
     bytes: &'a Fingerprint,
+    /// What it has left in the store, as last noted.
+    left: Mutex<Option<String>>,
 }
 
 impl Follow<'_> {
@@ -605,8 +624,14 @@ impl Follow<'_> {
 impl Progress for Follow<'_> {
     fn resume(&self) -> Option<Resume> {
         let now = self.uploader.journal.change(self.change.ino)?;
-        let begun = now.resume.as_ref().filter(|_| self.is_of_this_upload(&now));
-        begun.map(|begun| begun.upload.clone())
+        let begun = now.resume.as_ref().filter(|_| self.is_of_this_upload(&now))?;
+        if now.is_begun_otherwise(begun, self.bytes) {
+            return None;
+        }
+        if begun.upload.half_done {
+            *self.left.lock() = Some(begun.upload.upload.clone());
+        }
+        Some(begun.upload.clone())
     }
 
     fn save(&self, resume: &Resume) {
@@ -614,10 +639,13 @@ impl Progress for Follow<'_> {
             // Never kept for other bytes, or another name, than those that were sent.
             let is_this = self.is_of_this_upload(change);
             if is_this {
-                change.resume = Begun::of(resume, &self.change.fields);
+                change.resume = Begun::of(resume, self.change);
             }
-            if change.id == self.change.id && (is_this || !resume.half_done) {
-                change.half_done = resume.half_done.then(|| resume.upload.clone());
+            // Nobody else's, of which this upload knows nothing.
+            let left = resume.half_done.then(|| resume.upload.clone());
+            let before = std::mem::replace(&mut *self.left.lock(), left.clone());
+            if is_this || before.is_some() && change.half_done == before {
+                change.half_done = left;
             }
         });
         // Losing it costs a chunk that is sent again, so nobody waits for it.

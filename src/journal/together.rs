@@ -98,7 +98,7 @@ impl Uploader {
             return None;
         }
         let alone = self.alone.lock().contains(&change.ino);
-        (!alone).then(|| Likeness::of(change, &self.capabilities().batches))?
+        (!alone).then(|| Likeness::of(change, self.capabilities()))?
     }
 
     /// Works on changes that were due together until each of them rests.

@@ -81,6 +81,18 @@ impl Name {
         Self(fit(&local, "").into())
     }
 
+    /// Whether a server that was given this name may show it as `stored`. Servers normalise names: compared is what no rule is
+    /// known to touch. Other characters may be replaced or left out, and none is added.
+    pub fn may_be_stored_as(&self, stored: &str) -> bool {
+        let plain = |text: &str| {
+            let letters = text.chars().filter(|c| c.is_alphanumeric());
+            letters.collect::<String>().to_lowercase()
+        };
+        let others = |text: &str| text.chars().filter(|c| !c.is_alphanumeric()).count();
+        let wanted = self.to_store();
+        plain(stored) == plain(&wanted) && others(stored) <= others(&wanted)
+    }
+
     /// What to call this item in a store: the reverse of [`Name::from_store`].
     pub fn to_store(&self) -> String {
         self.0.replace(SLASH_STAND_IN, "/")

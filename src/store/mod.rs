@@ -243,9 +243,10 @@ pub trait Store: Send + Sync + 'static {
         Err(StoreError::unsupported("replace", item.id.as_str()))
     }
 
-    /// Brings in order what a [`Store::replace`] has left half replaced ([`Resume::half_done`]), of which `upload` is the last
-    /// [`Resume::upload`]: the item has its old content again, or the new one where that has got its place already.
-    async fn roll_back(&self, item: &ItemId, upload: &str) -> Result<()> {
+    /// Brings in order what an upload has left ([`Resume::half_done`]) that is not gone on with, and of which `upload` is the
+    /// last [`Resume::upload`]. An `item` that was to be replaced has its old content again, or the new one where that has got
+    /// its place already. Repeating it changes nothing.
+    async fn roll_back(&self, item: Option<&ItemId>, upload: &str) -> Result<()> {
         let (_, _) = (item, upload);
         Ok(())
     }

@@ -79,8 +79,8 @@ pub struct Resume {
     /// Whether the server has been told of the new file's fields: whoever goes on with it does not tell them again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fields_told: bool,
-    /// Whether the item may be half replaced: what it held is no longer, or not yet again, where it belongs. Whoever does not
-    /// go on with this upload calls [`Store::roll_back`](super::Store::roll_back) first.
+    /// Whether something of it is in the store that does not belong there, or is not where it belongs, when it is not gone on
+    /// with: [`Store::roll_back`](super::Store::roll_back) is called then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub half_done: bool,
 }

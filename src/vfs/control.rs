@@ -330,7 +330,9 @@ impl Vfs {
             open.detach(self.attr(ino).ok(), TakenBy::Others);
         }
         self.drop_body(body).await;
-        if let (State::Parked { .. }, Some(item)) = (&change.state, &change.id) {
+        let was_asked = change.attempts > 0 || change.resume.is_some() || !change.unconfirmed.is_empty();
+        let is_unsure = was_asked || change.unanswered.is_some() || matches!(change.state, State::Parked { .. });
+        if let Some(item) = change.id.as_ref().filter(|_| is_unsure) {
             self.look_whether_gone(ino, item).await;
         }
         for place in freed {

@@ -294,7 +294,7 @@ impl Decision<'_, '_> {
                 ..Change::clone(&old)
             })));
         }
-        if is_last && change.unanswered.is_none() {
+        if is_last && change.unanswered.is_none() && change.half_done.is_none() {
             self.write(Write::Drop(node.ino));
             return Ok(());
         }

@@ -195,7 +195,7 @@ fn what(change: &Change, resent: bool) -> String {
         parts.push("remove the replaced file".to_owned());
     }
     if change.half_done.is_some() && change.resume.is_none() {
-        parts.push("roll back a save that was cut off".to_owned());
+        parts.push("clean up after an upload that was cut off".to_owned());
     }
     if parts.is_empty() {
         parts.push("ask what became of an earlier change".to_owned());

@@ -223,9 +223,9 @@ impl Store for FlextypeStore {
         upload::replace(api, memory, &wish, body, progress).await
     }
 
-    async fn roll_back(&self, item: &ItemId, upload: &str) -> Result<()> {
-        let old = RemotePath::of_id(item, Kind::File)?;
-        upload::roll_back(&self.inner.api, &old, upload).await
+    async fn roll_back(&self, item: Option<&ItemId>, upload: &str) -> Result<()> {
+        let old = item.map(|item| RemotePath::of_id(item, Kind::File)).transpose()?;
+        upload::roll_back(&self.inner.api, old.as_ref(), upload).await
     }
 
     async fn create_folder(&self, parent: &ItemId, name: &Name) -> Result<Entry> {

@@ -60,24 +60,52 @@ impl Steps {
         progress.save(&Resume {
             upload,
             fields_told: self.dressed,
-            half_done: self.aside.is_some(),
+            half_done: self.temporary.is_some() || self.aside.is_some(),
             ..Resume::default()
         });
     }
 
-    /// Our upload beside `target`, whose folder may have got another name since it was noted.
-    fn temporary(&self, target: &RemotePath) -> Option<RemotePath> {
-        at_the_side_of(target, self.temporary.as_deref()?)
+    /// Where the upload is, if it still is: as noted, or beside `target`, whose folder may have got another name since.
+    async fn temporary(&self, api: &Api, target: &RemotePath) -> Result<Option<(RemotePath, Object)>> {
+        find(api, self.temporary.as_deref(), target).await
+    }
+
+    /// Removes the upload; answers whether it was there.
+    async fn remove_temporary(&self, api: &Api, target: &RemotePath) -> Result<bool> {
+        match self.temporary(api, target).await? {
+            Some((temporary, _)) => remove_if_there(api, &temporary).await,
+            None => Ok(false),
+        }
     }
 
     /// The old content, likewise.
-    fn aside(&self, target: &RemotePath) -> Option<RemotePath> {
-        at_the_side_of(target, self.aside.as_deref()?)
+    async fn aside(&self, api: &Api, target: &RemotePath) -> Result<Option<RemotePath>> {
+        let found = find(api, self.aside.as_deref(), target).await?;
+        Ok(found.map(|(path, _)| path))
     }
 }
 
-fn at_the_side_of(target: &RemotePath, noted: &str) -> Option<RemotePath> {
-    target.parent().child(RemotePath::parse(noted)?.name()).ok()
+async fn find(api: &Api, noted: Option<&str>, target: &RemotePath) -> Result<Option<(RemotePath, Object)>> {
+    let Some(noted) = noted.and_then(RemotePath::parse) else {
+        return Ok(None);
+    };
+    let beside = target
+        .parent()
+        .child(noted.name())
+        .ok()
+        .filter(|beside| *beside != noted);
+    for path in [Some(noted), beside].into_iter().flatten() {
+        if let Some(object) = listing::single(api, &path).await? {
+            return Ok(Some((path, object)));
+        }
+    }
+    Ok(None)
+}
+
+/// The same name as `noted`, in the folder of `target`.
+fn at_the_side_of(target: &RemotePath, noted: &str) -> Result<RemotePath> {
+    let name = RemotePath::parse(noted).map(|noted| noted.name().to_owned());
+    target.parent().child(&name.unwrap_or_default())
 }
 
 /// A fresh slug name beside `target`, which the site stores as it is: it tells when it was made, because a moved file
@@ -148,16 +176,17 @@ impl Attempt<'_> {
 
     /// Sends the bytes to the temporary name and answers what the site made of them.
     async fn send(&mut self, treatment: Treatment) -> Result<(RemotePath, Object)> {
-        let temporary = match self.steps.temporary(self.target) {
+        if self.steps.stored_bytes.is_some()
+            && let Some(sent) = self.steps.temporary(self.api, self.target).await?
+        {
+            // An earlier attempt at the same bytes has sent them all.
+            return Ok(sent);
+        }
+        let noted = self.steps.temporary.as_deref().and_then(RemotePath::parse);
+        let temporary = match noted.filter(|noted| noted.parent() == self.target.parent()) {
             Some(path) => path,
             None => beside(self.target, TEMPORARY, self.now)?,
         };
-        if self.steps.stored_bytes.is_some()
-            && let Some(object) = listing::single(self.api, &temporary).await?
-        {
-            // An earlier attempt at the same bytes has sent them all.
-            return Ok((temporary, object));
-        }
         self.steps.temporary = Some(temporary.as_str().to_owned());
         self.note()?;
         let refusal = match self.api.upload(&temporary, self.body).await? {
@@ -215,16 +244,12 @@ impl Attempt<'_> {
     /// that will know of it.
     async fn sweep(&mut self, error: &StoreError) {
         let for_good = !error.is_transient() || error.kind == ErrorKind::Cancelled || !self.is_noted();
-        let Some(temporary) = self
-            .steps
-            .temporary(self.target)
-            .filter(|_| for_good && self.steps.aside.is_none())
-        else {
+        if !for_good || self.steps.temporary.is_none() || self.steps.aside.is_some() {
             return;
-        };
-        match write::remove_file(self.api, &temporary).await {
-            Err(left) if !left.is_not_found() => tracing::warn!(%left, "a temporary upload is left on the site"),
-            Ok(()) | Err(_) => {
+        }
+        match self.steps.remove_temporary(self.api, self.target).await {
+            Err(left) => tracing::warn!(%left, "a temporary upload is left on the site"),
+            Ok(_) => {
                 self.steps = Steps::default();
                 self.steps.save(self.progress);
             }
@@ -326,10 +351,10 @@ async fn create_steps(attempt: &mut Attempt<'_>, treatment: Treatment, wanted: W
 
 /// Whether the file at the target is this attempt's: all was sent, the temporary is gone, and the size is right.
 async fn is_published(attempt: &Attempt<'_>) -> Result<bool> {
-    let (Some(temporary), Some(stored)) = (attempt.steps.temporary(attempt.target), attempt.steps.stored_bytes) else {
+    let (Some(_), Some(stored)) = (&attempt.steps.temporary, attempt.steps.stored_bytes) else {
         return Ok(false);
     };
-    if listing::single(attempt.api, &temporary).await?.is_some() {
+    if attempt.steps.temporary(attempt.api, attempt.target).await?.is_some() {
         return Ok(false);
     }
     let there = listing::stat(attempt.api, Kind::File, attempt.target).await?;
@@ -422,37 +447,40 @@ async fn current(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Result<Entry>
 /// cut off in between goes on.
 async fn finish_swap(attempt: &mut Attempt<'_>, wish: &Replacement<'_>) -> Result<()> {
     let (api, target) = (attempt.api, attempt.target);
-    let (Some(temporary), Some(aside)) = (attempt.steps.temporary(target), attempt.steps.aside(target)) else {
-        attempt.steps = Steps::default();
-        attempt.steps.save(attempt.progress);
-        return Err(attempt
-            .error(ErrorKind::Protocol)
-            .because("the upload's notes cannot be read; it begins anew"));
-    };
-    let is_aside = listing::single(api, &aside).await?.is_some();
-    let is_waiting = listing::single(api, &temporary).await?.is_some();
-    if !is_waiting && !has_taken_place(attempt, wish).await? {
-        // An attempt that was overtaken has taken it away.
-        if is_aside {
-            put_back(attempt, wish, &aside).await;
-        }
-        attempt.steps = Steps::default();
-        attempt.steps.save(attempt.progress);
-        return Err(attempt
-            .error(ErrorKind::Protocol)
-            .retry(Retry::After(Duration::ZERO))
-            .because("what was uploaded is no longer there; it begins anew"));
-    }
-    if !is_aside && is_waiting {
+    let waiting = attempt.steps.temporary(api, target).await?.map(|(path, _)| path);
+    let mut aside = attempt.steps.aside(api, wish.old).await?;
+    if let (Some(_), None, Some(noted)) = (&waiting, &aside, &attempt.steps.aside) {
         // Cut off before the old content was moved: nothing has happened yet.
         current(attempt, wish).await?;
-        write::relocate(api, Kind::File, wish.old, &aside).await?;
+        let to = at_the_side_of(wish.old, noted)?;
+        write::relocate(api, Kind::File, wish.old, &to).await?;
+        aside = Some(to);
     }
-    if is_waiting && let Err(error) = write::relocate(api, Kind::File, &temporary, target).await {
-        put_back(attempt, wish, &aside).await;
-        return Err(error);
+    match &waiting {
+        Some(waiting) => {
+            if let Err(error) = write::relocate(api, Kind::File, waiting, target).await {
+                if let Err(left) = put_back(attempt, wish, aside.as_ref()).await {
+                    tracing::warn!(%left, "the old content waits beside its name for the next attempt");
+                }
+                return Err(error);
+            }
+        }
+        None if has_taken_place(attempt, wish).await? => {}
+        None => {
+            // An attempt that was overtaken has taken it away.
+            put_back(attempt, wish, aside.as_ref()).await?;
+            attempt.steps = Steps::default();
+            attempt.steps.save(attempt.progress);
+            return Err(attempt
+                .error(ErrorKind::Protocol)
+                .retry(Retry::After(Duration::ZERO))
+                .because("what was uploaded is no longer there; it begins anew"));
+        }
     }
-    remove_if_there(api, &aside).await.map(drop)
+    match aside {
+        Some(aside) => remove_if_there(api, &aside).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Whether the new content, which is no longer under its temporary name, is where it belongs.
@@ -465,39 +493,47 @@ async fn has_taken_place(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Resul
     Ok(!is_old && there.size == attempt.steps.stored_bytes)
 }
 
-/// The new content could not take the name: the old one gets it back.
-async fn put_back(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, aside: &RemotePath) {
-    match write::relocate(attempt.api, Kind::File, aside, wish.old).await {
-        Ok(_) => {
-            attempt.steps.aside = None;
-            attempt.steps.save(attempt.progress);
+/// The new content could not take the name: the old one gets it back, unless others have taken that.
+async fn put_back(attempt: &mut Attempt<'_>, wish: &Replacement<'_>, aside: Option<&RemotePath>) -> Result<()> {
+    if let Some(aside) = aside {
+        match write::relocate(attempt.api, Kind::File, aside, wish.old).await {
+            Err(error) if error.kind != ErrorKind::Exists => return Err(error),
+            Ok(_) | Err(_) => {}
         }
-        Err(left) => tracing::warn!(%left, "the old content waits beside its name for the next attempt"),
     }
+    attempt.steps.aside = None;
+    attempt.steps.save(attempt.progress);
+    Ok(())
 }
 
-/// Undoes, or ends, the swap of which `upload` is the note: the old content gets its name back where nothing else has that.
-pub(super) async fn roll_back(api: &Api, old: &RemotePath, upload: &str) -> Result<()> {
+/// Takes away what an upload has left, of which `upload` is the note. Where the old content is aside it gets its name back, or
+/// goes when the new one has that.
+pub(super) async fn roll_back(api: &Api, old: Option<&RemotePath>, upload: &str) -> Result<()> {
     let Some(steps) = Steps::read(upload) else {
         return Ok(());
     };
-    let Some(aside) = steps.aside(old) else { return Ok(()) };
-    let is_waiting = match steps.temporary(old) {
-        Some(temporary) => remove_if_there(api, &temporary).await?,
-        None => false,
+    let noted = steps.temporary.as_deref().and_then(RemotePath::parse);
+    let Some(target) = old.or(noted.as_ref()) else {
+        return Ok(());
     };
-    if listing::kind_at(api, old).await?.is_none() {
-        return match write::relocate(api, Kind::File, &aside, old).await {
-            // Nothing was moved, or others have removed it: a look at the item tells.
-            Err(error) if error.is_not_found() => Ok(()),
-            moved => moved.map(drop),
-        };
+    if let Some(old) = old
+        && let Some(aside) = steps.aside(api, old).await?
+    {
+        let is_waiting = steps.temporary(api, old).await?.is_some();
+        match listing::kind_at(api, old).await? {
+            None => drop(write::relocate(api, Kind::File, &aside, old).await?),
+            Some(Kind::Folder) => {}
+            Some(Kind::File) => {
+                // What is there is the new content, unless others have put theirs there: then the old stays beside it.
+                let there = listing::stat(api, Kind::File, old).await?;
+                if !is_waiting && there.size == steps.stored_bytes {
+                    remove_if_there(api, &aside).await?;
+                }
+            }
+        }
     }
-    // What is there is the new content, unless others have put theirs there: then the old stays beside it.
-    if !is_waiting {
-        remove_if_there(api, &aside).await?;
-    }
-    Ok(())
+    // Last of all: as long as it is there it tells how far this came.
+    steps.remove_temporary(api, target).await.map(drop)
 }
 
 /// Removes a file; answers whether it was there.

@@ -517,7 +517,8 @@ impl Core {
 
 /// Whether a file that was to be renamed has its new name, as the server may spell it.
 fn has_got_name(there: &File, before: &Entry, name: &Name) -> bool {
-    there.filename == name.to_store() || !is_kept_as_sent(name) && there.filename != before.name
+    let is_respelled = || there.filename != before.name && name.may_be_stored_as(&there.filename);
+    there.filename == name.to_store() || is_respelled()
 }
 
 /// Whether the server surely keeps this name: it respells some, by a rule that nobody knows (contract, section 3).
