@@ -472,7 +472,7 @@ impl Change {
     }
 
     /// Its name, when it is not the catalog's.
-    fn name(&self) -> Option<&Name> {
+    pub(super) fn name(&self) -> Option<&Name> {
         Some(&self.placing.as_ref()?.now.first()?.name)
     }
 

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 
 use crate::model::{ContentVersion, Entry, FieldChanges, Ino, ItemId, Kind, Name, Timestamp};
-use crate::store::{IdScheme, Placement, StoreError};
+use crate::store::{IdScheme, MoveFile, Placement, StoreError};
 
 use super::outcome;
 use super::plan::Step;
@@ -114,7 +114,9 @@ impl Uploader {
         let is_elsewhere = names_it && self.names_count() && change.placing != sent.placing;
         // It would have to be sent once more to get another name.
         let is_renamed = bytes.is_some() && sent.id.is_some() && sent.placing.as_ref().is_some_and(|p| p.is_moved());
-        let is_otherwise = is_renamed && change.placing != sent.placing;
+        let is_moved_by_bytes = self.capabilities().move_file == MoveFile::Reupload;
+        let is_another = change.name() != sent.name() || is_moved_by_bytes && change.placing != sent.placing;
+        let is_otherwise = is_renamed && is_another;
         if !still_wanted(&change, sent) || is_elsewhere || is_otherwise {
             return None;
         }

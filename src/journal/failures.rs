@@ -201,7 +201,8 @@ fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at:
             change.unanswered = None;
         }
         // It is sent again by itself, also when its answer was lost: only a refusal says that nothing was moved.
-        Step::Relocate { .. } if is_certain && is_refusal(&error.kind) => {
+        // And that only of this time.
+        Step::Relocate { .. } if is_certain && is_refusal(&error.kind) && sent.asked_move().is_none() => {
             change.unconfirmed.retain(|note| !note.is_move());
         }
         _ => {}
@@ -212,7 +213,7 @@ fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at:
 }
 
 /// Whether a store says by this that it does not take something.
-fn is_final(kind: &ErrorKind) -> bool {
+pub(super) fn is_final(kind: &ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Exists | ErrorKind::TooLarge | ErrorKind::Unsupported
@@ -281,6 +282,38 @@ mod tests {
         let error = StoreError::new(kind, "create", "a").retry(retry);
         note(&mut now, &sent, &step, &error, at);
         now.unanswered.is_some()
+    }
+
+    /// The first one may have been carried out: a refusal of the second was taken for one of both.
+    #[test]
+    fn a_move_that_is_refused_the_second_time_is_still_looked_into() {
+        let at = Timestamp::from_secs(5);
+        let asked = Change::of(Ino(7), Kind::File, Some(ItemId::new("file:1")), 1, at);
+        let step = Step::Relocate {
+            name: Some(Name::new("b").expect("valid")),
+            left: Vec::new(),
+            entered: Vec::new(),
+            swapping: false,
+        };
+        let throttled = StoreError::new(ErrorKind::Throttled { until: None }, "move", "a");
+        let lost = StoreError::new(ErrorKind::Network, "move", "a");
+        for (was_asked, error, is_asked) in [
+            (false, &throttled, false),
+            (true, &throttled, true),
+            (false, &lost, true),
+            (true, &lost, true),
+        ] {
+            let mut now = asked.clone();
+            now.unconfirmed.push(Unanswered {
+                at,
+                sent: Box::new(asked.clone()),
+                bytes: None,
+                moved: None,
+            });
+            let sent = if was_asked { now.clone() } else { asked.clone() };
+            note(&mut now, &sent, &step, error, at);
+            assert_eq!(now.asked_move().is_some(), is_asked, "{was_asked}, {error}");
+        }
     }
 
     /// The last chunk of an upload may be sent again by its number, so that a lost answer is no doubt for the store: whether

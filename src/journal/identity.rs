@@ -27,7 +27,7 @@ pub fn take_over(new: &Change, old: &Change, old_places: &[Place], version: Opti
     taken.id = old.id.clone();
     taken.claim = None;
     taken.resume = None;
-    taken.half_done = old.half_done.clone();
+    taken.half_done = old.half_done.clone().or_else(|| new.half_done.clone());
     taken.copy_of = None;
     taken.unconfirmed = old.unconfirmed.clone();
     taken.unanswered = new.unanswered.clone().or_else(|| old.unanswered.clone());

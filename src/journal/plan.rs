@@ -160,7 +160,7 @@ pub enum Step {
 pub fn plan(facts: &Facts<'_>) -> Step {
     let change = facts.change;
     if is_to_roll_back(facts) {
-        return Step::RollBack;
+        return facts.unsure_above.map_or(Step::RollBack, Step::WaitFor);
     }
     match (wanted(facts), facts.copy) {
         // In a circle a copy that the store was to make is the one that can do without it.
@@ -187,7 +187,7 @@ fn is_to_roll_back(facts: &Facts<'_>) -> bool {
     };
     let is_active = || matches!(change.state, State::Pending | State::Ambiguous { .. });
     let goes_on = || change.resume.is_some() && is_active() && is_closed() && !is_moved() && !change.is_removal();
-    change.half_done.is_some() && change.ready_at <= facts.now && facts.unsure_above.is_none() && !goes_on()
+    change.half_done.is_some() && change.ready_at <= facts.now && !goes_on()
 }
 
 /// Whether a copy that is made after a step is another one, or cannot be made.

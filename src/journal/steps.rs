@@ -10,6 +10,7 @@ use crate::model::{Checksum, ContentVersion, Entry, FieldChanges, Ino, ItemId, K
 use crate::store::{ErrorKind, IdScheme, Placement, Progress, Resume, Retry, StoreError, Support};
 
 use super::doubt::{Publishing, still_wanted};
+use super::failures::is_final;
 use super::identity::{is_backup, set_aside, take_over};
 use super::outcome;
 use super::plan::Step;
@@ -97,7 +98,14 @@ impl Uploader {
     async fn roll_back(&self, change: &Change) -> Result<Acted, StoreError> {
         let noted = change.half_done.as_ref();
         if let Some(upload) = noted {
-            self.store.roll_back(change.id.as_ref(), upload).await?;
+            match self.store.roll_back(change.id.as_ref(), upload).await {
+                // It is refused for good, and everything else that is wanted of the file waits behind it.
+                Err(error) if is_final(&error.kind) => {
+                    let text = format!("what an earlier upload has left in the store stays there: {error}");
+                    self.world.problem(change.ino, &text);
+                }
+                done => done?,
+            }
         }
         let done = self.update(self.seat_of(change), Durability::Synced, |c| {
             if c.half_done.as_ref() == noted {
@@ -247,7 +255,9 @@ impl Uploader {
             return Ok(Some(Acted::Rest));
         }
         let there = self.store.stat(&entry.id).await?;
-        if there.version != entry.version || !wanted.may_be_stored_as(&there.name) {
+        let is_taken_back = change.placing.as_ref().is_none_or(|placing| !placing.is_moved());
+        let is_called = there.name == wanted.to_store() || is_taken_back && wanted.may_be_stored_as(&there.name);
+        if there.version != entry.version || !is_called {
             return Ok(None);
         }
         self.finish(change, step, Some(&there), None).await?;

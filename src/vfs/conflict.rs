@@ -129,7 +129,7 @@ impl Vfs {
                         now: now.clone(),
                     });
                     let mut writes = vec![Write::Identify(new, id.clone())];
-                    writes.extend(vfs.leave_unfinished(&mut ours, new, id));
+                    writes.extend(vfs.leave_unfinished(&mut ours, new, Some(id)));
                     writes.push(Write::Put(Box::new(ours)));
                     (guard.commit(writes, Durability::Synced), placing, now)
                 };
@@ -162,12 +162,16 @@ impl Vfs {
 }
 
 impl Inner {
-    /// What an asset has replaced goes, whatever becomes of our version of it, and what is half replaced gets in order: the
-    /// asset, as `ino`, is rid of it.
-    pub(super) fn leave_unfinished(&self, ours: &mut Change, ino: Ino, asset: ItemId) -> Option<Write> {
-        let mut change = Change::of(ino, ours.kind, Some(asset), self.journal.next_seq(), self.clock.now());
+    /// What an asset has replaced goes, whatever becomes of our version of it, and what an upload has left in the store as
+    /// well: the asset, as `ino`, is rid of it. `None` for `asset` where the file was never there.
+    pub(super) fn leave_unfinished(&self, ours: &mut Change, ino: Ino, asset: Option<ItemId>) -> Option<Write> {
+        let is_new = asset.is_none();
+        let mut change = Change::of(ino, ours.kind, asset, self.journal.next_seq(), self.clock.now());
         change.leftovers = std::mem::take(&mut ours.leftovers);
         change.half_done = ours.half_done.take();
-        (!change.is_empty()).then(|| Write::Put(Box::new(change)))
+        let has_work = change.half_done.is_some() || !change.leftovers.is_empty();
+        // Nothing else is to be made of it.
+        change.placing = is_new.then(Placing::default);
+        has_work.then(|| Write::Put(Box::new(change)))
     }
 }

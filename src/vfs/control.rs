@@ -310,10 +310,7 @@ impl Vfs {
                     })));
                 }
                 let mut given_up = Change::clone(&change);
-                let unfinished = change
-                    .id
-                    .clone()
-                    .and_then(|id| d.vfs.leave_unfinished(&mut given_up, ino, id));
+                let unfinished = d.vfs.leave_unfinished(&mut given_up, ino, change.id.clone());
                 d.write(unfinished.unwrap_or(Write::Drop(ino)));
                 let mut places = change
                     .placing
@@ -332,7 +329,8 @@ impl Vfs {
         self.drop_body(body).await;
         let was_asked = change.attempts > 0 || change.resume.is_some() || !change.unconfirmed.is_empty();
         let is_unsure = was_asked || change.unanswered.is_some() || matches!(change.state, State::Parked { .. });
-        if let Some(item) = change.id.as_ref().filter(|_| is_unsure) {
+        // What is half replaced is about to be where it was.
+        if let Some(item) = change.id.as_ref().filter(|_| is_unsure && change.half_done.is_none()) {
             self.look_whether_gone(ino, item).await;
         }
         for place in freed {

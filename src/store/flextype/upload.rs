@@ -183,8 +183,13 @@ impl Attempt<'_> {
             return Ok(sent);
         }
         let noted = self.steps.temporary.as_deref().and_then(RemotePath::parse);
-        let temporary = match noted.filter(|noted| noted.parent() == self.target.parent()) {
-            Some(path) => path,
+        let temporary = match noted {
+            Some(noted) if noted.parent() == self.target.parent() => noted,
+            // Part of it may be where the folder is by now.
+            Some(_) => {
+                self.steps.remove_temporary(self.api, self.target).await?;
+                beside(self.target, TEMPORARY, self.now)?
+            }
             None => beside(self.target, TEMPORARY, self.now)?,
         };
         self.steps.temporary = Some(temporary.as_str().to_owned());
@@ -459,7 +464,13 @@ async fn finish_swap(attempt: &mut Attempt<'_>, wish: &Replacement<'_>) -> Resul
     match &waiting {
         Some(waiting) => {
             if let Err(error) = write::relocate(api, Kind::File, waiting, target).await {
-                if let Err(left) = put_back(attempt, wish, aside.as_ref()).await {
+                // Where it has left its name it has taken the other one all the same, and the next attempt sees that.
+                let is_waiting = attempt
+                    .steps
+                    .temporary(api, target)
+                    .await
+                    .is_ok_and(|left| left.is_some());
+                if is_waiting && let Err(left) = put_back(attempt, wish, aside.as_ref()).await {
                     tracing::warn!(%left, "the old content waits beside its name for the next attempt");
                 }
                 return Err(error);
@@ -490,7 +501,7 @@ async fn has_taken_place(attempt: &Attempt<'_>, wish: &Replacement<'_>) -> Resul
     }
     let there = listing::stat(attempt.api, Kind::File, attempt.target).await?;
     let is_old = wish.base.is_some_and(|base| *base == there.version);
-    Ok(!is_old && there.size == attempt.steps.stored_bytes)
+    Ok(!is_old && there.size.is_some() && there.size == attempt.steps.stored_bytes)
 }
 
 /// The new content could not take the name: the old one gets it back, unless others have taken that.
@@ -526,7 +537,8 @@ pub(super) async fn roll_back(api: &Api, old: Option<&RemotePath>, upload: &str)
             Some(Kind::File) => {
                 // What is there is the new content, unless others have put theirs there: then the old stays beside it.
                 let there = listing::stat(api, Kind::File, old).await?;
-                if !is_waiting && there.size == steps.stored_bytes {
+                let is_new = steps.stored_bytes.is_some() && there.size == steps.stored_bytes;
+                if !is_waiting && is_new {
                     remove_if_there(api, &aside).await?;
                 }
             }
