@@ -78,6 +78,9 @@ impl Uploader {
                 done
             }
             Verdict::Park(reason) => {
+                self.update(change.ino, Durability::Written, |c| {
+                    forget_refused_move(c, change, step, error);
+                });
                 self.park(change.ino, reason);
                 Ok(())
             }
@@ -200,16 +203,21 @@ fn note(change: &mut Change, sent: &Change, step: &Step, error: &StoreError, at:
         Step::Create { .. } | Step::CreateFolder { .. } | Step::Reupload { .. } if is_certain && is_settled => {
             change.unanswered = None;
         }
-        // It is sent again by itself, also when its answer was lost: only a refusal says that nothing was moved.
-        // And that only of this time.
-        Step::Relocate { .. } if is_certain && is_refusal(&error.kind) && sent.asked_move().is_none() => {
-            change.unconfirmed.retain(|note| !note.is_move());
-        }
         _ => {}
     }
+    forget_refused_move(change, sent, step, error);
     change.attempts = change.attempts.saturating_add(1);
     change.last_error = Some(error.to_string());
     change.ready_at = change.ready_at.max(at);
+}
+
+/// A move is sent again by itself, also when its answer was lost: only a refusal says that nothing was moved, and that only of
+/// this time.
+fn forget_refused_move(change: &mut Change, sent: &Change, step: &Step, error: &StoreError) {
+    let is_certain = error.retry != Retry::Ambiguous && is_refusal(&error.kind);
+    if matches!(step, Step::Relocate { .. }) && is_certain && sent.asked_move().is_none() {
+        change.unconfirmed.retain(|note| !note.is_move());
+    }
 }
 
 /// Whether a store says by this that it does not take something.

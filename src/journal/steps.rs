@@ -100,7 +100,7 @@ impl Uploader {
         if let Some(upload) = noted {
             match self.store.roll_back(change.id.as_ref(), upload).await {
                 // It is refused for good, and everything else that is wanted of the file waits behind it.
-                Err(error) if is_final(&error.kind) => {
+                Err(error) if is_final(&error.kind) && error.kind != ErrorKind::Exists => {
                     let text = format!("what an earlier upload has left in the store stays there: {error}");
                     self.world.problem(change.ino, &text);
                 }
@@ -115,6 +115,12 @@ impl Uploader {
         match done {
             Some(done) => waited(done).await?,
             None => return Ok(Acted::Rest),
+        }
+        // Who sends something else to it looks anyway.
+        if let Some(id) = change.id.as_ref().filter(|_| change.staged.is_none())
+            && let Err(error) = self.world.look_again(change.ino, id).await
+        {
+            tracing::debug!(%id, "what was rolled back is shown as it was last known: {error}");
         }
         Ok(Acted::Again)
     }

@@ -171,7 +171,11 @@ impl Inner {
         change.half_done = ours.half_done.take();
         let has_work = change.half_done.is_some() || !change.leftovers.is_empty();
         // Nothing else is to be made of it.
-        change.placing = is_new.then(Placing::default);
+        let was_at = |placing: &Placing| Placing {
+            base: placing.now.clone(),
+            now: Vec::new(),
+        };
+        change.placing = is_new.then(|| ours.placing.as_ref().map(was_at).unwrap_or_default());
         has_work.then(|| Write::Put(Box::new(change)))
     }
 }

@@ -187,7 +187,12 @@ impl Attempt<'_> {
             Some(noted) if noted.parent() == self.target.parent() => noted,
             // Part of it may be where the folder is by now.
             Some(_) => {
-                self.steps.remove_temporary(self.api, self.target).await?;
+                match self.steps.remove_temporary(self.api, self.target).await {
+                    Err(left) if !left.is_transient() => {
+                        tracing::warn!(%left, "a temporary upload is left on the site")
+                    }
+                    removed => drop(removed?),
+                }
                 beside(self.target, TEMPORARY, self.now)?
             }
             None => beside(self.target, TEMPORARY, self.now)?,
@@ -532,7 +537,11 @@ pub(super) async fn roll_back(api: &Api, old: Option<&RemotePath>, upload: &str)
     {
         let is_waiting = steps.temporary(api, old).await?.is_some();
         match listing::kind_at(api, old).await? {
-            None => drop(write::relocate(api, Kind::File, &aside, old).await?),
+            None => {
+                // Nobody else would know where it is: this is tried until it works.
+                let back = write::relocate(api, Kind::File, &aside, old).await;
+                back.map_err(|error| failure(ErrorKind::NotReady, "put back", old).because(error.to_string()))?;
+            }
             Some(Kind::Folder) => {}
             Some(Kind::File) => {
                 // What is there is the new content, unless others have put theirs there: then the old stays beside it.
