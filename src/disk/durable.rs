@@ -81,6 +81,23 @@ pub fn sync_data(file: &File, path: &Path) -> Result<()> {
     file.sync_data().named("sync", path)
 }
 
+/// Lengthens the file at `path` to `bytes` with zeros that are on the disk when this returns: what is written over them later
+/// is synced in about half the time, for the file system has nothing to note about it. A longer one stays as it is.
+pub fn lengthen(path: &Path, bytes: u64) -> Result<()> {
+    static PIECE: [u8; 64 << 10] = [0; 64 << 10];
+    let file = OpenOptions::new().append(true).open(path).named("open", path)?;
+    let mut missing = bytes.saturating_sub(file.metadata().named("look at", path)?.len());
+    if missing == 0 {
+        return Ok(());
+    }
+    while missing > 0 {
+        let piece = &PIECE[..missing.min(PIECE.len() as u64) as usize];
+        (&file).write_all(piece).named("write", path)?;
+        missing -= piece.len() as u64;
+    }
+    file.sync_all().named("sync", path)
+}
+
 /// Removes a file; one that is not there is fine. Answers whether it was there.
 pub fn remove_if_there(path: &Path) -> Result<bool> {
     match std::fs::remove_file(path) {
@@ -127,6 +144,20 @@ mod tests {
             1,
             "the temporary is gone"
         );
+    }
+
+    #[test]
+    fn a_file_is_lengthened_with_zeros_and_never_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        write_atomic(&path, b"begun").unwrap();
+        lengthen(&path, 100_000).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!((bytes.len(), &bytes[..5]), (100_000, &b"begun"[..]));
+        assert!(bytes[5..].iter().all(|byte| *byte == 0));
+        lengthen(&path, 50).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 100_000);
+        assert!(lengthen(&dir.path().join("none"), 1).is_err());
     }
 
     #[test]

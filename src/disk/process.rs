@@ -1,4 +1,4 @@
-//! What the system tells of a process in `/proc/PID/status`: the one file there that can be read of a process that waits for us.
+//! What the system tells of a process in `/proc/PID/status` and `statm`: the files there that can be read of one that waits for us.
 
 use std::io::Read;
 use std::path::Path;
@@ -53,9 +53,36 @@ impl ProcessStatus {
     }
 }
 
+/// Whether a process or thread has memory: who ends gives it back before anything else, and the kernel's own have none.
+/// `None`: there is no such process. Told in a fraction of the time that its status takes.
+pub fn has_memory(pid: u32) -> Option<bool> {
+    let mut pages = [0; 2];
+    let mut sizes = std::fs::File::open(format!("/proc/{pid}/statm")).ok()?;
+    sizes.read_exact(&mut pages).ok()?;
+    Some(pages != *b"0 ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_ended_and_was_not_waited_for_has_no_memory() {
+        assert_eq!(has_memory(std::process::id()), Some(true));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = || {
+            ProcessStatus::of(child.id())
+                .field("State")
+                .is_some_and(|state| state.starts_with('Z'))
+        };
+        while !ended() {
+            std::thread::yield_now();
+        }
+        assert_eq!(has_memory(child.id()), Some(false));
+        let pid = child.id();
+        child.wait().unwrap();
+        assert_eq!(has_memory(pid), None);
+    }
 
     #[test]
     fn fields_are_found_by_their_whole_name() {

@@ -11,6 +11,11 @@ use super::bodies::{self, HeldBody};
 use super::originals::{self, Original};
 use super::{Change, JournalError};
 
+/// Pages of the log from which on a commit moves them into the database, and the log begins anew.
+const LOG_PAGES_MAX: u32 = 1000;
+/// How long the log is then, in bytes.
+pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
+
 /// The schema this program writes. A newer one refuses to start.
 pub const SCHEMA: i64 = 4;
 
@@ -109,6 +114,7 @@ pub fn open(path: &Path) -> Result<Connection, JournalError> {
         let db = Connection::open(path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
+        db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_MAX)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         Ok(db)
     };
@@ -143,55 +149,51 @@ fn migrate(db: &mut Connection, from: i64) -> rusqlite::Result<()> {
     txn.commit()
 }
 
-/// Carries out writes inside the caller's transaction.
-pub fn apply(db: &Connection, writes: &[Write]) -> rusqlite::Result<()> {
-    for write in writes {
-        match write {
-            Write::Put(change) => {
-                let value = to_json(change)?;
-                db.prepare_cached("INSERT OR REPLACE INTO changes(ino, value) VALUES(?1, ?2)")?
-                    .execute(params![change.ino.0 as i64, value])?;
-            }
-            Write::Drop(ino) => {
-                db.prepare_cached("DELETE FROM changes WHERE ino = ?1")?
-                    .execute([ino.0 as i64])?;
-            }
-            Write::Identify(ino, id) => {
-                // Either side may have been somebody else before: identity moves between nodes.
-                db.prepare_cached("DELETE FROM inodes WHERE id = ?1 OR ino = ?2")?
-                    .execute(params![id.as_str(), ino.0 as i64])?;
-                db.prepare_cached("INSERT INTO inodes(ino, id) VALUES(?1, ?2)")?
-                    .execute(params![ino.0 as i64, id.as_str()])?;
-            }
-            Write::Rekey(old, new) => rekey(db, old, new)?,
-            Write::RekeyOriginal(old, new) => originals::rekey(db, old, new)?,
-            Write::Attr(ino, attr) => {
-                let value = to_json(attr)?;
-                db.prepare_cached("INSERT OR REPLACE INTO attributes(ino, value) VALUES(?1, ?2)")?
-                    .execute(params![ino.0 as i64, value])?;
-            }
-            Write::Bind(b) => {
-                db.prepare_cached(
-                    "INSERT OR REPLACE INTO names(parent, id, local, store_name) VALUES(?1, ?2, ?3, ?4)",
-                )?
+/// Carries out a write inside the caller's transaction.
+pub fn apply(db: &Connection, write: &Write) -> rusqlite::Result<()> {
+    match write {
+        Write::Put(change) => {
+            let value = to_json(change)?;
+            db.prepare_cached("INSERT OR REPLACE INTO changes(ino, value) VALUES(?1, ?2)")?
+                .execute(params![change.ino.0 as i64, value])?;
+        }
+        Write::Drop(ino) => {
+            db.prepare_cached("DELETE FROM changes WHERE ino = ?1")?
+                .execute([ino.0 as i64])?;
+        }
+        Write::Identify(ino, id) => {
+            // Either side may have been somebody else before: identity moves between nodes.
+            db.prepare_cached("DELETE FROM inodes WHERE id = ?1 OR ino = ?2")?
+                .execute(params![id.as_str(), ino.0 as i64])?;
+            db.prepare_cached("INSERT INTO inodes(ino, id) VALUES(?1, ?2)")?
+                .execute(params![ino.0 as i64, id.as_str()])?;
+        }
+        Write::Rekey(old, new) => rekey(db, old, new)?,
+        Write::RekeyOriginal(old, new) => originals::rekey(db, old, new)?,
+        Write::Attr(ino, attr) => {
+            let value = to_json(attr)?;
+            db.prepare_cached("INSERT OR REPLACE INTO attributes(ino, value) VALUES(?1, ?2)")?
+                .execute(params![ino.0 as i64, value])?;
+        }
+        Write::Bind(b) => {
+            db.prepare_cached("INSERT OR REPLACE INTO names(parent, id, local, store_name) VALUES(?1, ?2, ?3, ?4)")?
                 .execute(params![
                     b.parent.as_str(),
                     b.id.as_str(),
                     b.local.as_str(),
                     b.store_name
                 ])?;
-            }
-            Write::Unbind(parent, id) => {
-                db.prepare_cached("DELETE FROM names WHERE parent = ?1 AND id = ?2")?
-                    .execute(params![parent.as_str(), id.as_str()])?;
-            }
-            Write::Original(original) => originals::put(db, original)?,
-            Write::Hold(held) => bodies::put(db, held)?,
-            Write::Release(number) => bodies::remove(db, *number)?,
-            Write::Meta(key, value) => {
-                db.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?
-                    .execute(params![key, value])?;
-            }
+        }
+        Write::Unbind(parent, id) => {
+            db.prepare_cached("DELETE FROM names WHERE parent = ?1 AND id = ?2")?
+                .execute(params![parent.as_str(), id.as_str()])?;
+        }
+        Write::Original(original) => originals::put(db, original)?,
+        Write::Hold(held) => bodies::put(db, held)?,
+        Write::Release(number) => bodies::remove(db, *number)?,
+        Write::Meta(key, value) => {
+            db.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?
+                .execute(params![key, value])?;
         }
     }
     Ok(())

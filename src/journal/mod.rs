@@ -8,6 +8,7 @@
 mod bodies;
 mod brake;
 mod change;
+mod committer;
 mod copies;
 mod db;
 mod doubt;
@@ -51,8 +52,6 @@ pub use writer::Ticket;
 /// How durable a write must be before its ticket answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// Like the next, some milliseconds later: it goes along with what else is written by then.
-    Soon,
     /// In the log: survives the death of the program.
     Written,
     /// On the disk: survives the loss of power.

@@ -99,7 +99,14 @@ impl Vfs {
 
     /// mmap stores may come after the last flush.
     async fn secure_last_bytes(&self, file: &Arc<OpenFile>) {
-        if file.writing() != Writing::Dirty || file.is_killed() || file.has_failed() {
+        if file.writing() != Writing::Dirty {
+            return;
+        }
+        if file.is_killed() || file.has_failed() {
+            if !file.is_ghost() {
+                // Once it is closed it is to be parked at once, and not to seem nobody's for as long as the disk takes.
+                self.left_unfinished(file).await;
+            }
             return;
         }
         if let Err(error) = self.make_durable(file).await {

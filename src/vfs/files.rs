@@ -179,11 +179,8 @@ impl Vfs {
             true => process_of(caller.pid),
             false => NOBODY,
         };
-        let durability = match self.has_room() {
-            true => Durability::Soon,
-            false => Durability::Written,
-        };
-        let (file, decided) = self.decide_now(durability, |d| {
+        let has_room = self.has_room();
+        let (file, decided) = self.decide_now(Durability::Written, |d| {
             let folder = d.vfs.node_in(d.overlay(), parent)?;
             if d.vfs.child_in(d.overlay(), &folder, name.as_str())?.is_some() {
                 return Err(Error::Exists);
@@ -206,13 +203,9 @@ impl Vfs {
             file.set_writing(Writing::Dirty);
             Ok(file)
         })?;
-        let written = match durability == Durability::Soon && decided.seats.is_empty() {
+        let written = match has_room && decided.seats.is_empty() {
             true => Ok(()),
-            false => {
-                // Not as long as it would wait for others.
-                drop(self.journal.write(Vec::new(), Durability::Written));
-                decided.wait_blocking(self)
-            }
+            false => decided.wait_blocking(self),
         };
         match written.and_then(|()| self.attr(file.ino)) {
             Ok(attr) => Ok((file, attr)),

@@ -1,11 +1,11 @@
 //! What the system tells of the asking process.
 //!
-//! Only `/proc/PID/status` may be read of a process that waits for an answer of ours. Most of what else is there (`stat`,
+//! Only `/proc/PID/status` and `statm` may be read of a process that waits for an answer of ours. Most of what else is there (`stat`,
 //! `maps`, `fd`, `environ`, `stack`, …) is read under the lock that a process holds from the moment that it becomes another
 //! program until its files that do not go along are closed. Such a close asks us, and would wait for us while we wait for it,
 //! and nothing could end either of them.
 
-use crate::disk::ProcessStatus;
+use crate::disk::{ProcessStatus, has_memory};
 
 /// The process (thread group) that a thread belongs to; the thread's own number where the system does not say.
 pub fn process_of(pid: u32) -> u32 {
@@ -23,8 +23,7 @@ pub fn are_apart(one: u32, other: u32) -> bool {
 pub fn is_killed(pid: u32) -> bool {
     // Who dies has given back its memory before its files are closed; who becomes another program has new memory by then.
     // So the flags, which are behind the lock, are asked of nobody who could hold it.
-    let status = ProcessStatus::of(pid);
-    let dies = status.is_there() && status.field("VmSize").is_none();
+    let dies = has_memory(pid) == Some(false);
     dies && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| exits_by_signal(&stat))
 }
 
