@@ -178,7 +178,10 @@ impl Committer {
             .db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         match truncated {
-            Ok(0) => syncer.forgive(),
+            Ok(0) => {
+                self.is_log_long = false;
+                syncer.forgive();
+            }
             Ok(_) => tracing::warn!("the journal's log is in use and cannot be written anew yet"),
             Err(error) => tracing::error!("the journal cannot be written anew: {error}"),
         }

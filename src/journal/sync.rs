@@ -35,9 +35,12 @@ pub(super) struct Syncer {
 impl Syncer {
     /// Starts the thread for the log of the database at `path`.
     pub fn start(path: &Path) -> Result<Self, JournalError> {
+        let log_path = log_of(path);
+        // Opened before anything else is synced: a descriptor hears only of what fails from then on.
+        let open = File::open(&log_path).ok();
         let log = Arc::new(Log {
-            path: log_of(path),
-            file: Mutex::default(),
+            path: log_path,
+            file: Mutex::new(Kept { open, is_named: false }),
             asked: Mutex::default(),
             news: Condvar::new(),
             failed: AtomicBool::new(false),
@@ -60,7 +63,8 @@ impl Syncer {
     pub fn sync(&self, waiting: Waiting) {
         let mut asked = self.log.asked.lock();
         if asked.has_ended {
-            // They hear that by themselves.
+            // Who waits hears that by himself.
+            tracing::error!("the journal's second thread has ended");
             return;
         }
         asked.waiting.extend(waiting);
@@ -107,10 +111,17 @@ struct Asked {
     has_ended: bool,
 }
 
+/// The log's file. SQLite keeps one and the same for as long as a connection is open.
+struct Kept {
+    open: Option<File>,
+    /// Its name is on the disk.
+    is_named: bool,
+}
+
 struct Log {
     path: PathBuf,
-    /// Taken by who syncs. SQLite keeps one and the same file for as long as a connection is open.
-    file: Mutex<Option<File>>,
+    /// Taken by who syncs.
+    file: Mutex<Kept>,
     asked: Mutex<Asked>,
     /// Wakes the thread.
     news: Condvar,
@@ -139,7 +150,7 @@ impl Log {
     }
 
     /// One sync, for these and for all who have asked by now.
-    fn sync(&self, file: &mut Option<File>, mut waiting: Waiting) {
+    fn sync(&self, file: &mut Kept, mut waiting: Waiting) {
         {
             let mut asked = self.asked.lock();
             waiting.append(&mut asked.waiting);
@@ -159,17 +170,17 @@ impl Log {
         }
     }
 
-    fn sync_file(&self, kept: &mut Option<File>) -> disk::Result<()> {
-        let file = match kept.take() {
+    fn sync_file(&self, kept: &mut Kept) -> disk::Result<()> {
+        let file = match kept.open.take() {
             Some(file) => file,
-            None => {
-                let file = File::open(&self.path).map_err(|e| disk::DiskError::new("open", &self.path, e))?;
-                disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
-                file
-            }
+            None => File::open(&self.path).map_err(|e| disk::DiskError::new("open", &self.path, e))?,
         };
+        if !kept.is_named {
+            disk::sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
+            kept.is_named = true;
+        }
         disk::sync_data(&file, &self.path)?;
-        *kept = Some(file);
+        kept.open = Some(file);
         Ok(())
     }
 }

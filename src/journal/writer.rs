@@ -9,6 +9,7 @@
 //! does, with all that has come by then in one transaction. It also takes what nobody waits for, such as a new file, which is
 //! nothing before it is closed: mostly that goes along with what follows it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -268,10 +269,17 @@ impl Line {
         let Some(mut able) = committer.take() else {
             return Waiting::new();
         };
-        let waiting = able.carry_out(requests);
-        if !waiting.is_empty() {
-            able.is_being_synced(&self.syncer);
-        }
+        let carried_out = catch_unwind(AssertUnwindSafe(move || {
+            let waiting = able.carry_out(requests);
+            if !waiting.is_empty() {
+                able.is_being_synced(&self.syncer);
+            }
+            (able, waiting)
+        }));
+        let Ok((able, waiting)) = carried_out else {
+            tracing::error!("a write to the journal has panicked: it takes no more");
+            return Waiting::new();
+        };
         **committer = Some(able);
         waiting
     }
